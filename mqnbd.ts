@@ -1,0 +1,38 @@
+#!/usr/bin/env node
+/** The program: its commands, and how they end. The only file that knows both server and client. */
+import yargs from 'yargs'
+import { hideBin } from 'yargs/helpers'
+import { buildServe } from './server/cli/serve-options.ts'
+import { NBDError } from './shared/errors/nbd-error.ts'
+
+const USAGE_ERROR = 2
+
+function fail(message: string, status: number): never {
+  process.stderr.write(`mqnbd: ${message}\n`)
+  process.exit(status)
+}
+
+await yargs(hideBin(process.argv))
+  .scriptName('mqnbd')
+  .usage('mqnbd COMMAND [options]\n\nA multi-queue NBD (Network Block Device) server.')
+  .command(
+    'serve <image>',
+    'Serve an image to NBD clients',
+    buildServe,
+    // Each command's code is loaded when it runs.
+    async (args) => process.exit(await (await import('./server/cli/serve.ts')).serve(args))
+  )
+  .demandCommand(1, 'which command?')
+  .strict()
+  .parserConfiguration({ 'duplicate-arguments-array': false })
+  .wrap(Math.min(100, process.stdout.columns ?? 100))
+  .help()
+  .alias('help', 'h')
+  .alias('version', 'V')
+  .fail((message, error) => {
+    if (!error) fail(`${message.replaceAll('\n', ' ')} (try 'mqnbd --help')`, USAGE_ERROR)
+    if (NBDError.is(error) && error.kind === 'config') fail(error.message, 1)
+    // A fault of ours: whoever reports it needs the stack.
+    fail(error.stack ?? String(error), 1)
+  })
+  .parseAsync()

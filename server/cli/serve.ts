@@ -1,0 +1,84 @@
+/** `mqnbd serve`: serves one image until a signal, or until the last client has gone. */
+import * as fs from 'node:fs'
+import '../../shared/block/drivers/index.ts'
+import { openImage } from '../../shared/block/open-image.ts'
+import { configError } from '../../shared/errors/nbd-error.ts'
+import { reason } from '../../shared/errors/system-error.ts'
+import { log, setLogLevel } from '../../shared/log/log.ts'
+import { formatTcpUri, formatUnixUri } from '../../shared/protocol/uri.ts'
+import { formatSize } from '../../shared/config/size.ts'
+import type { ListenAddress, NBDListener } from '../listener/nbd-listener.ts'
+import { NBDServer } from '../nbd-server.ts'
+import { exportOptions, imageOptions, listenAddress, serverOptions, type ServeArguments } from './serve-options.ts'
+
+/** How long a server that was told to end waits for requests in flight. */
+const SHUTDOWN_TIMEOUT_MS = 10_000
+
+/**
+ * @returns the exit status
+ * @throws NBDError of kind `config` when it could not start; nothing is left behind then
+ */
+export async function serve(args: ServeArguments): Promise<number> {
+  setLogLevel(args.logLevel)
+  const address = listenAddress(args)
+  const threads = serverOptions(args)
+  const node = await openImage(imageOptions(args))
+  const server = await NBDServer.start(threads)
+  try {
+    await server.addExport(node, exportOptions(args))
+    const ended = untilEnd(server, args.persistent ?? false)
+    const listener = await server.listen(address)
+    if (args.pidFile !== undefined) writePidFile(args.pidFile)
+    const access = node.readOnly ? ', read-only' : ''
+    process.stdout.write(
+      `mqnbd: serving '${args.image}' (${formatSize(node.length)}${access}) at ${uri(address, listener, args.exportName)}\n`
+    )
+    return await ended
+  } finally {
+    await server.close(SHUTDOWN_TIMEOUT_MS)
+    if (args.pidFile !== undefined) removePidFile(args.pidFile)
+  }
+}
+
+/** Resolves with the exit status when the server is to end. */
+function untilEnd(server: NBDServer, persistent: boolean): Promise<number> {
+  return new Promise((resolve) => {
+    const end = (signal: NodeJS.Signals): void => {
+      log.info({ signal }, 'ending')
+      // Whoever asks twice does not want to wait.
+      process.once(signal, () => process.exit(1))
+      resolve(0)
+    }
+    process.once('SIGINT', end)
+    process.once('SIGTERM', end)
+    server.onLastClient = () => {
+      if (!persistent) resolve(0)
+    }
+    server.onFault = (_error, left) => {
+      if (left === 0) resolve(1)
+    }
+  })
+}
+
+function uri(address: ListenAddress, listener: NBDListener, exportName: string): string {
+  if ('path' in address) return formatUnixUri(fs.realpathSync(address.path), exportName)
+  const everywhere = address.host === '0.0.0.0' || address.host === '::'
+  return formatTcpUri(everywhere ? 'localhost' : address.host, listener.port!, exportName)
+}
+
+function writePidFile(path: string): void {
+  try {
+    fs.writeFileSync(path, `${process.pid}\n`)
+  } catch (error) {
+    throw configError(`cannot write the pid file '${path}': ${reason(error)}`, error)
+  }
+}
+
+/** Only our own: another server may have started meanwhile. */
+function removePidFile(path: string): void {
+  try {
+    if (fs.readFileSync(path, 'utf8').trim() === String(process.pid)) fs.unlinkSync(path)
+  } catch {
+    // Gone already, which is what was wanted.
+  }
+}

@@ -1,0 +1,81 @@
+/**
+ * Accepts clients, on TCP or a Unix socket, in the main thread. The accepted socket is never read here: its descriptor
+ * is duplicated for the IOThread that will serve it.
+ *
+ * @context main
+ * @see QEMU io/net-listener.c
+ */
+import * as fs from 'node:fs'
+import * as net from 'node:net'
+import { bugError, configError } from '../../shared/errors/nbd-error.ts'
+import { reason } from '../../shared/errors/system-error.ts'
+import { log } from '../../shared/log/log.ts'
+import { duplicateFd } from '../../shared/syscall/fd.ts'
+import { claimUnixPath } from './unix-path.ts'
+
+export type ListenAddress = { path: string } | { host: string; port: number }
+
+/** A client that was accepted, and of which nothing was read yet. */
+export interface Accepted {
+  /** The receiver's to close. */
+  fd: number
+  peer: string
+}
+
+export class NBDListener {
+  readonly #server: net.Server
+  readonly #path: string | undefined
+
+  private constructor(server: net.Server, path: string | undefined) {
+    this.#server = server
+    this.#path = path
+  }
+
+  /**
+   * Listens.
+   *
+   * @param accept is called for each client
+   * @throws NBDError of kind `config` that says why it cannot
+   */
+  static async listen(address: ListenAddress, accept: (client: Accepted) => void): Promise<NBDListener> {
+    const path = 'path' in address ? address.path : undefined
+    if (path !== undefined) await claimUnixPath(path)
+    const server = net.createServer({ pauseOnConnect: true }, (socket) => handOver(socket, accept))
+    await new Promise<void>((resolve, reject) => {
+      const where = 'path' in address ? `'${address.path}'` : `${address.host} port ${address.port}`
+      server.once('error', (error) => reject(configError(`cannot listen on ${where}: ${reason(error)}`, error)))
+      server.listen('path' in address ? { path: address.path } : address, resolve)
+    })
+    server.removeAllListeners('error')
+    // Accepting may fail for want of descriptors; it is tried again with the next client.
+    server.on('error', (error) => log.error({ err: error }, 'cannot accept a client'))
+    return new NBDListener(server, path)
+  }
+
+  /** The TCP port, also when it was asked for as 0. */
+  get port(): number | undefined {
+    const address = this.#server.address()
+    return typeof address === 'object' ? address?.port : undefined
+  }
+
+  /** Accepts no more clients, and removes the socket's file. */
+  async close(): Promise<void> {
+    await new Promise<void>((resolve) => this.#server.close(() => resolve()))
+    if (this.#path !== undefined) fs.rmSync(this.#path, { force: true })
+  }
+}
+
+function handOver(socket: net.Socket, accept: (client: Accepted) => void): void {
+  const peer = socket.remoteAddress === undefined ? 'unix' : `${socket.remoteAddress} port ${socket.remotePort}`
+  // Node has no public way to the descriptor of a socket.
+  const fd = (socket as unknown as { _handle?: { fd?: number } })._handle?.fd
+  try {
+    if (fd === undefined || fd < 0) throw bugError('an accepted socket has no descriptor')
+    accept({ fd: duplicateFd(fd), peer })
+  } catch (error) {
+    log.error({ err: error, peer }, `cannot take the client over: ${reason(error)}`)
+  } finally {
+    // Closes this descriptor only: the connection lives on in its duplicate.
+    socket.destroy()
+  }
+}

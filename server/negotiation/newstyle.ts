@@ -1,0 +1,118 @@
+/**
+ * The server's half of the newstyle handshake.
+ *
+ * @see doc/proto.md "Fixed newstyle negotiation"; nbd_negotiate in QEMU's nbd/server.c
+ */
+import { protocolError } from '../../shared/errors/nbd-error.ts'
+import type { QIOChannelSocket } from '../../shared/io/channel-socket.ts'
+import { log } from '../../shared/log/log.ts'
+import {
+  NBD_FLAG_C_FIXED_NEWSTYLE,
+  NBD_FLAG_C_NO_ZEROES,
+  NBD_FLAG_FIXED_NEWSTYLE,
+  NBD_FLAG_NO_ZEROES,
+  NBD_OPT_ABORT,
+  NBD_OPT_EXPORT_NAME,
+  NBD_OPT_GO,
+  NBD_OPT_INFO,
+  NBD_OPT_LIST,
+  NBD_OPT_LIST_META_CONTEXT,
+  NBD_OPT_SET_META_CONTEXT,
+  NBD_OPT_STRUCTURED_REPLY,
+  NBD_REP_ERR_TOO_BIG,
+  NBD_REP_ERR_UNSUP
+} from '../../shared/protocol/constants.ts'
+import { NBD_MAX_OPTION_DRAIN_SIZE, NBD_MAX_OPTION_SIZE, NBD_MAX_OPTIONS } from '../../shared/protocol/limits.ts'
+import { nbdOptLookup, nbdRepLookup } from '../../shared/protocol/lookup.ts'
+import { decodeClientFlags, encodeGreeting, NBD_CLIENT_FLAGS_SIZE } from '../../shared/protocol/messages/handshake.ts'
+import { encodeOptionReply } from '../../shared/protocol/messages/option-reply.ts'
+import { decodeOptionRequest, NBD_OPTION_SIZE } from '../../shared/protocol/messages/option-request.ts'
+import { encodeTruncated } from '../../shared/protocol/string.ts'
+import { Memory } from '../../shared/syscall/memory.ts'
+import { NBD_MODE_SIMPLE } from './nbd-mode.ts'
+import { optAbort } from './opt-abort.ts'
+import { optExportName } from './opt-export-name.ts'
+import { optGo } from './opt-go.ts'
+import { optList } from './opt-list.ts'
+import { optMetaContext } from './opt-meta-context.ts'
+import { optStructuredReply } from './opt-structured-reply.ts'
+import type { Negotiated, NegotiationState, OptionHandler, OptionResult } from './option-context.ts'
+
+const handlers = new Map<number, OptionHandler>([
+  [NBD_OPT_ABORT, optAbort],
+  [NBD_OPT_LIST, optList],
+  [NBD_OPT_INFO, optGo],
+  [NBD_OPT_GO, optGo],
+  [NBD_OPT_STRUCTURED_REPLY, optStructuredReply],
+  [NBD_OPT_LIST_META_CONTEXT, optMetaContext],
+  [NBD_OPT_SET_META_CONTEXT, optMetaContext]
+])
+
+/**
+ * Negotiates with one client.
+ *
+ * @returns what to serve, or undefined when the client has left
+ * @throws NBDError of kind `protocol` or `transport`: the connection must be closed
+ */
+export async function negotiate(channel: QIOChannelSocket): Promise<Negotiated | undefined> {
+  const header = Memory.allocate(NBD_OPTION_SIZE)
+  await channel.writeAll(encodeGreeting(NBD_FLAG_FIXED_NEWSTYLE | NBD_FLAG_NO_ZEROES))
+  if (!(await channel.readAllEof(header, 0, NBD_CLIENT_FLAGS_SIZE))) return undefined
+  const flags = decodeClientFlags(header.buffer)
+  if ((flags & ~(NBD_FLAG_C_FIXED_NEWSTYLE | NBD_FLAG_C_NO_ZEROES)) !== 0) {
+    throw protocolError(`unknown client flags 0x${flags.toString(16)}`)
+  }
+  const fixed = (flags & NBD_FLAG_C_FIXED_NEWSTYLE) !== 0
+  const state: NegotiationState = {
+    mode: NBD_MODE_SIMPLE,
+    noZeroes: (flags & NBD_FLAG_C_NO_ZEROES) !== 0,
+    contexts: undefined
+  }
+
+  for (let count = 0; count < NBD_MAX_OPTIONS; count++) {
+    if (!(await channel.readAllEof(header, 0, NBD_OPTION_SIZE))) return undefined
+    const request = decodeOptionRequest(header.buffer)
+    if (!request) throw protocolError(`wrong option magic 0x${header.buffer.toString('hex', 0, 8)}`)
+    const { option, length } = request
+    if (!fixed && option !== NBD_OPT_EXPORT_NAME) {
+      throw protocolError(`${nbdOptLookup(option)} from a client that does not speak fixed newstyle`)
+    }
+    if (length > NBD_MAX_OPTION_DRAIN_SIZE) {
+      throw protocolError(`${nbdOptLookup(option)} announces ${length} bytes of payload`)
+    }
+    const result = await answerOption(channel, option, length, state)
+    if (result === 'end') return undefined
+    if (result !== 'go on') return result
+  }
+  throw protocolError(`more than ${NBD_MAX_OPTIONS} options`)
+}
+
+async function answerOption(
+  channel: QIOChannelSocket,
+  option: number,
+  length: number,
+  state: NegotiationState
+): Promise<OptionResult> {
+  const reply = (type: number, bytes?: Uint8Array): Promise<void> =>
+    channel.writeAll(encodeOptionReply(option, type, bytes))
+  const refuse = (type: number, reason: string): Promise<void> => {
+    log.debug({ option: nbdOptLookup(option), reply: nbdRepLookup(type) }, reason)
+    return reply(type, encodeTruncated(reason))
+  }
+
+  const handler = handlers.get(option)
+  if ((!handler && option !== NBD_OPT_EXPORT_NAME) || length > NBD_MAX_OPTION_SIZE) {
+    await channel.discard(length)
+    if (option === NBD_OPT_EXPORT_NAME) throw protocolError(`NBD_OPT_EXPORT_NAME: a name of ${length} bytes`)
+    if (option === NBD_OPT_ABORT) return optAbort({ option, payload: Buffer.alloc(0), state, reply, refuse })
+    if (handler) await refuse(NBD_REP_ERR_TOO_BIG, `${nbdOptLookup(option)}: a payload of ${length} bytes is too big`)
+    else await refuse(NBD_REP_ERR_UNSUP, `${nbdOptLookup(option)} is not supported`)
+    return 'go on'
+  }
+
+  const memory = Memory.allocate(length)
+  await channel.readAll(memory, 0, length)
+  const payload = memory.buffer.subarray(0, length)
+  if (!handler) return optExportName(payload, state, (bytes) => channel.writeAll(bytes))
+  return handler({ option, payload, state, reply, refuse })
+}

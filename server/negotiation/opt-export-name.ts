@@ -1,0 +1,26 @@
+/**
+ * NBD_OPT_EXPORT_NAME: the old way into transmission. It knows no error reply; an unknown name ends the connection.
+ */
+import { protocolError } from '../../shared/errors/nbd-error.ts'
+import { encodeExportNameAnswer } from '../../shared/protocol/messages/export-info.ts'
+import { decodeString } from '../../shared/protocol/string.ts'
+import { findExport } from '../export/export-table.ts'
+import { NBD_MODE_STRUCTURED } from './nbd-mode.ts'
+import { transmit, type NegotiationState, type Negotiated } from './option-context.ts'
+
+/**
+ * @param write sends bytes that are no option reply
+ * @throws NBDError of kind `protocol`
+ */
+export async function optExportName(
+  payload: Buffer,
+  state: NegotiationState,
+  write: (bytes: Buffer) => Promise<void>
+): Promise<Negotiated> {
+  const name = decodeString(payload)
+  if (typeof name !== 'string') throw protocolError(`NBD_OPT_EXPORT_NAME: the name ${name.problem}`)
+  const exp = findExport(name)
+  if (!exp) throw protocolError(`NBD_OPT_EXPORT_NAME: there is no export '${name}'`)
+  await write(encodeExportNameAnswer(exp.size, exp.flags(state.mode >= NBD_MODE_STRUCTURED), !state.noZeroes))
+  return transmit(exp, state)
+}

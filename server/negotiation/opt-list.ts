@@ -1,0 +1,18 @@
+/** NBD_OPT_LIST: a reply for each export, with its description behind the name. */
+import { NBD_REP_ACK, NBD_REP_ERR_INVALID, NBD_REP_SERVER } from '../../shared/protocol/constants.ts'
+import { listExports } from '../export/export-table.ts'
+import type { OptionHandler } from './option-context.ts'
+
+export const optList: OptionHandler = async ({ payload, reply, refuse }) => {
+  if (payload.length > 0) {
+    await refuse(NBD_REP_ERR_INVALID, 'NBD_OPT_LIST takes no payload')
+    return 'go on'
+  }
+  for (const { name, description } of listExports()) {
+    const length = Buffer.alloc(4)
+    length.writeUInt32BE(Buffer.byteLength(name))
+    await reply(NBD_REP_SERVER, Buffer.concat([length, Buffer.from(name), Buffer.from(description)]))
+  }
+  await reply(NBD_REP_ACK)
+  return 'go on'
+}

@@ -1,0 +1,16 @@
+/** NBD_OPT_STRUCTURED_REPLY: from now on replies may come in chunks. */
+import { NBD_REP_ACK, NBD_REP_ERR_INVALID } from '../../shared/protocol/constants.ts'
+import { NBD_MODE_STRUCTURED } from './nbd-mode.ts'
+import type { OptionHandler } from './option-context.ts'
+
+export const optStructuredReply: OptionHandler = async ({ payload, state, reply, refuse }) => {
+  if (payload.length > 0) {
+    await refuse(NBD_REP_ERR_INVALID, 'NBD_OPT_STRUCTURED_REPLY takes no payload')
+  } else if (state.mode >= NBD_MODE_STRUCTURED) {
+    await refuse(NBD_REP_ERR_INVALID, 'structured replies are negotiated already')
+  } else {
+    state.mode = NBD_MODE_STRUCTURED
+    await reply(NBD_REP_ACK)
+  }
+  return 'go on'
+}

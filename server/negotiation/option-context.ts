@@ -1,0 +1,39 @@
+/** What the code of an option works on: the state of one negotiation, and the way to answer. */
+import type { NBDExport } from '../export/nbd-export.ts'
+import type { MetaContext } from '../export/meta-context.ts'
+import type { NBDMode } from './nbd-mode.ts'
+
+export interface OptionContext {
+  readonly option: number
+  /** All of it; the context's own until the option is done. */
+  readonly payload: Buffer
+  readonly state: NegotiationState
+  reply(type: number, payload?: Uint8Array): Promise<void>
+  /** Answers with an error reply and its reason in words; the negotiation goes on. */
+  refuse(type: number, reason: string): Promise<void>
+}
+
+export interface NegotiationState {
+  mode: NBDMode
+  /** The client does not want the 124 zeroes behind the answer to EXPORT_NAME. */
+  noZeroes: boolean
+  /** What SET_META_CONTEXT chose, and for which export: for any other it is void. */
+  contexts: { exp: NBDExport; selected: MetaContext[] } | undefined
+}
+
+/** What a negotiation ended with. */
+export interface Negotiated {
+  exp: NBDExport
+  mode: NBDMode
+  contexts: MetaContext[]
+}
+
+/** `go on`; `end` the connection; or start transmission. */
+export type OptionResult = 'go on' | 'end' | Negotiated
+
+export type OptionHandler = (context: OptionContext) => Promise<OptionResult>
+
+/** The negotiated result for `exp`, with the contexts that were chosen for it. */
+export function transmit(exp: NBDExport, state: NegotiationState): Negotiated {
+  return { exp, mode: state.mode, contexts: state.contexts?.exp === exp ? state.contexts.selected : [] }
+}

@@ -1,0 +1,59 @@
+/** NBD_CMD_READ. */
+import type { BlockMap } from '../../shared/block/block-node.ts'
+import { giveMemory, takeMemory } from '../../shared/io/memory-pool.ts'
+import type { NBDRequest } from '../../shared/protocol/messages/request.ts'
+import { isCached } from '../../shared/syscall/page-cache.ts'
+import { encodeReadHeader, readHeaderSize, replyDone } from './reply.ts'
+import { MAX_RESERVE } from './reply-writer.ts'
+import type { Transmission } from './transmission.ts'
+
+/** From here on the fixed cost of sendfile is less than that of copying the data. */
+const SENDFILE_MIN = 32 * 1024
+
+const map: BlockMap = { fd: -1, offset: 0, resident: false }
+
+/**
+ * Replies at once if the data is at hand, without a promise.
+ *
+ * @param request is reused when this returns: whoever needs it longer has copied it
+ * @returns a promise when the data has to be waited for
+ */
+export function cmdRead(transmission: Transmission, request: NBDRequest): undefined | Promise<void> {
+  const { exp, structured, writer } = transmission
+  const { offset, length } = request
+  if (length === 0) {
+    replyDone(writer, request, structured)
+    return undefined
+  }
+  const headerSize = readHeaderSize(structured)
+  if (length >= SENDFILE_MIN && exp.node.map(offset, length, map) && (map.resident || isCached(map.fd, map.offset, length))) {
+    const arena = writer.reserve(headerSize)
+    encodeReadHeader(arena.memory.buffer, arena.end, request, structured)
+    writer.commit(headerSize)
+    writer.pushFile(map, length)
+    return undefined
+  }
+  if (headerSize + length <= MAX_RESERVE) {
+    const { memory, end } = writer.reserve(headerSize + length)
+    if (exp.node.preadNowait(memory.address + end + headerSize, offset, length)) {
+      encodeReadHeader(memory.buffer, end, request, structured)
+      writer.commit(headerSize + length)
+      return undefined
+    }
+  }
+  return readLater(transmission, { ...request }, headerSize)
+}
+
+async function readLater(transmission: Transmission, request: NBDRequest, headerSize: number): Promise<void> {
+  const { exp, structured, writer } = transmission
+  const { offset, length } = request
+  const memory = takeMemory(headerSize + length)
+  try {
+    await exp.node.pread(memory, headerSize, offset, length)
+  } catch (error) {
+    giveMemory(memory)
+    throw error
+  }
+  encodeReadHeader(memory.buffer, 0, request, structured)
+  writer.pushMemory(memory, 0, headerSize + length)
+}

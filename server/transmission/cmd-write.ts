@@ -1,0 +1,33 @@
+/** NBD_CMD_WRITE. */
+import { NBD_CMD_FLAG_FUA } from '../../shared/protocol/constants.ts'
+import type { NBDRequest } from '../../shared/protocol/messages/request.ts'
+import type { Memory } from '../../shared/syscall/memory.ts'
+import { replyDone } from './reply.ts'
+import type { Transmission } from './transmission.ts'
+
+/**
+ * Writes at once and replies, if that can be done without waiting.
+ *
+ * @param address of the payload
+ * @returns false when nothing was replied and `cmdWrite` must follow
+ */
+export function cmdWriteNowait(transmission: Transmission, request: NBDRequest, address: number): boolean {
+  const { exp, structured, writer } = transmission
+  if ((request.flags & NBD_CMD_FLAG_FUA) !== 0) return false
+  if (request.length > 0 && !exp.node.pwriteNowait(address, request.offset, request.length)) return false
+  replyDone(writer, request, structured)
+  return true
+}
+
+/** @param memory with the payload at `at`, the callee's until the promise settles */
+export async function cmdWrite(
+  transmission: Transmission,
+  request: NBDRequest,
+  memory: Memory,
+  at: number
+): Promise<void> {
+  const { exp, structured, writer } = transmission
+  if (request.length > 0) await exp.node.pwrite(memory, at, request.offset, request.length)
+  if ((request.flags & NBD_CMD_FLAG_FUA) !== 0) await exp.node.flush()
+  replyDone(writer, request, structured)
+}

@@ -1,0 +1,236 @@
+/**
+ * Block I/O on a descriptor: regular files, block devices and memory files. The drivers that use it differ in
+ * how they come by the descriptor.
+ *
+ * Reads and writes go through the page cache. What is cached is served on the calling thread, everything else in
+ * libuv's thread pool.
+ *
+ * @see QEMU block/file-posix.c
+ */
+import * as fs from 'node:fs'
+import { errnoOf, systemError } from '../../../errors/system-error.ts'
+import { NBD_STATE_HOLE, NBD_STATE_ZERO } from '../../../protocol/constants.ts'
+import { blockDeviceDiscard } from '../../../syscall/block-device.ts'
+import { preadNowait, preadSync, pwriteSync } from '../../../syscall/file-io.ts'
+import {
+  fadvise,
+  FALLOC_FL_KEEP_SIZE,
+  FALLOC_FL_PUNCH_HOLE,
+  FALLOC_FL_ZERO_RANGE,
+  fallocate,
+  POSIX_FADV_WILLNEED,
+  seek,
+  SEEK_DATA,
+  SEEK_HOLE
+} from '../../../syscall/file-space.ts'
+import { EINVAL, EIO, ENODEV, ENOSYS, ENOTSUP, ENXIO } from '../../../syscall/libc.ts'
+import { Memory } from '../../../syscall/memory.ts'
+import type { BlockExtent, BlockMap, WriteZeroesOptions } from '../../block-node.ts'
+import { FileFeatures } from './file-features.ts'
+import { InlineWritePolicy } from './inline-write-policy.ts'
+
+/** What a descriptor stands for. */
+export type FileKind = 'regular' | 'block-device' | 'memory'
+
+/** Everything about an open file that another thread needs: postable. */
+export interface PosixFileState {
+  fd: number
+  kind: FileKind
+  length: number
+  /** Smallest unit of discarding and zeroing on a block device; 1 for files. */
+  sectorSize: number
+  features: SharedArrayBuffer
+}
+
+const ZERO_CHUNK = 1024 * 1024
+let zeroes: Memory | undefined
+
+const read = (fd: number, buffer: Buffer, at: number, length: number, position: number): Promise<number> =>
+  new Promise((resolve, reject) =>
+    fs.read(fd, buffer, at, length, position, (error, n) => (error ? reject(error) : resolve(n)))
+  )
+
+const write = (fd: number, buffer: Buffer, at: number, length: number, position: number): Promise<number> =>
+  new Promise((resolve, reject) =>
+    fs.write(fd, buffer, at, length, position, (error, n) => (error ? reject(error) : resolve(n)))
+  )
+
+const fdatasync = (fd: number): Promise<void> =>
+  new Promise((resolve, reject) => fs.fdatasync(fd, (error) => (error ? reject(error) : resolve())))
+
+/** The file system does not know this call, or not for this kind of file. */
+const isUnsupported = (result: number): boolean => result === -ENOTSUP || result === -ENOSYS || result === -ENODEV
+
+export class PosixFile {
+  readonly state: PosixFileState
+  readonly #fd: number
+  readonly #memory: boolean
+  readonly #features: FileFeatures
+  readonly #inlineWrites = new InlineWritePolicy()
+
+  constructor(state: PosixFileState) {
+    this.state = state
+    this.#fd = state.fd
+    this.#memory = state.kind === 'memory'
+    this.#features = new FileFeatures(state.features)
+  }
+
+  map(offset: number, out: BlockMap): boolean {
+    out.fd = this.#fd
+    out.offset = offset
+    out.resident = this.#memory
+    return true
+  }
+
+  preadNowait(address: number, offset: number, length: number): boolean {
+    if (this.#memory) return preadSync(this.#fd, address, length, offset) === length
+    if (!this.#features.canNowait) return false
+    const n = preadNowait(this.#fd, address, length, offset)
+    if (isUnsupported(n) || n === -EINVAL) this.#features.cannotNowait()
+    return n === length
+  }
+
+  async pread(memory: Memory, at: number, offset: number, length: number): Promise<void> {
+    for (let done = 0; done < length; ) {
+      const n = await read(this.#fd, memory.buffer, at + done, length - done, offset + done).catch((error: unknown) => {
+        throw systemError(errnoOf(error) ?? EIO, 'read')
+      })
+      if (n === 0) throw systemError(EIO, `read at ${offset + done}, beyond the end of a file that was longer when opened`)
+      done += n
+    }
+  }
+
+  pwriteNowait(address: number, offset: number, length: number): boolean {
+    if (this.#memory) return pwriteSync(this.#fd, address, length, offset) === length
+    if (!this.#inlineWrites.allows(length)) return false
+    const start = performance.now()
+    const n = pwriteSync(this.#fd, address, length, offset)
+    const now = performance.now()
+    this.#inlineWrites.took(now - start, now)
+    return n === length
+  }
+
+  async pwrite(memory: Memory, at: number, offset: number, length: number): Promise<void> {
+    for (let done = 0; done < length; ) {
+      const n = await write(this.#fd, memory.buffer, at + done, length - done, offset + done).catch((error: unknown) => {
+        throw systemError(errnoOf(error) ?? EIO, 'write')
+      })
+      done += n
+    }
+  }
+
+  async pwriteZeroes(offset: number, length: number, { mayUnmap, noFallback }: WriteZeroesOptions): Promise<void> {
+    const { sectorSize } = this.state
+    const start = Math.ceil(offset / sectorSize) * sectorSize
+    const end = Math.floor((offset + length) / sectorSize) * sectorSize
+    if (end > start && (await this.#zeroWhole(start, end - start, mayUnmap))) {
+      await this.#writeZeroes(offset, start - offset)
+      await this.#writeZeroes(end, offset + length - end)
+      return
+    }
+    if (noFallback) throw systemError(ENOTSUP, 'zeroing without writing')
+    await this.#writeZeroes(offset, length)
+  }
+
+  /** @returns false when neither way is known to the file system */
+  async #zeroWhole(offset: number, length: number, mayUnmap: boolean): Promise<boolean> {
+    if (mayUnmap && this.#features.canPunchHole) {
+      const result = await fallocate(this.#fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, offset, length)
+      if (result === 0) return true
+      if (!isUnsupported(result)) throw systemError(-result, 'fallocate')
+      this.#features.cannotPunchHole()
+    }
+    if (this.#features.canZeroRange) {
+      const result = await fallocate(this.#fd, FALLOC_FL_ZERO_RANGE | FALLOC_FL_KEEP_SIZE, offset, length)
+      if (result === 0) return true
+      if (!isUnsupported(result)) throw systemError(-result, 'fallocate')
+      this.#features.cannotZeroRange()
+    }
+    // tmpfs, and so a memory file, knows no ZERO_RANGE; a hole that is then filled is the same. A block device
+    // would lose the data's place in between.
+    if (!mayUnmap && this.state.kind !== 'block-device' && this.#features.canPunchHole) {
+      const result = await fallocate(this.#fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, offset, length)
+      if (result === 0) {
+        const filled = await fallocate(this.#fd, FALLOC_FL_KEEP_SIZE, offset, length)
+        if (filled === 0) return true
+        if (!isUnsupported(filled)) throw systemError(-filled, 'fallocate')
+      } else if (isUnsupported(result)) {
+        this.#features.cannotPunchHole()
+      } else {
+        throw systemError(-result, 'fallocate')
+      }
+    }
+    return false
+  }
+
+  async #writeZeroes(offset: number, length: number): Promise<void> {
+    if (length === 0) return
+    if (!zeroes) {
+      zeroes = Memory.allocate(ZERO_CHUNK)
+      zeroes.buffer.fill(0)
+    }
+    for (let done = 0; done < length; done += ZERO_CHUNK) {
+      await this.pwrite(zeroes, 0, offset + done, Math.min(ZERO_CHUNK, length - done))
+    }
+  }
+
+  async pdiscard(offset: number, length: number): Promise<void> {
+    if (!this.#features.canDiscard) return
+    const { kind, sectorSize } = this.state
+    const start = Math.ceil(offset / sectorSize) * sectorSize
+    const end = Math.floor((offset + length) / sectorSize) * sectorSize
+    if (end <= start) return
+    const result =
+      kind === 'block-device'
+        ? await blockDeviceDiscard(this.#fd, start, end - start)
+        : await fallocate(this.#fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, start, end - start)
+    if (isUnsupported(result)) this.#features.cannotDiscard()
+    else if (result !== 0) throw systemError(-result, 'discard')
+  }
+
+  async flush(): Promise<void> {
+    if (this.#memory) return
+    // After a failed write-back Linux marks the pages clean and reports the failure once. A later flush that
+    // succeeds would say that data is stable which is not.
+    const failed = this.#features.flushErrno
+    if (failed !== 0) throw systemError(failed, 'fdatasync (an earlier one failed)')
+    await fdatasync(this.#fd).catch((error: unknown) => {
+      const errno = errnoOf(error) ?? EIO
+      // Some special files cannot be synced and have nothing to sync.
+      if (errno === EINVAL) return
+      this.#features.setFlushErrno(errno)
+      throw systemError(errno, 'fdatasync')
+    })
+  }
+
+  async prefetch(offset: number, length: number): Promise<void> {
+    if (!this.#memory) await fadvise(this.#fd, offset, length, POSIX_FADV_WILLNEED)
+  }
+
+  async blockStatus(offset: number, length: number, most: number): Promise<BlockExtent[]> {
+    const end = offset + length
+    const extents: BlockExtent[] = []
+    for (let at = offset; at < end && extents.length < most; ) {
+      const data = await this.#seekWithin(at, end, SEEK_DATA)
+      if (data > at) extents.push({ length: data - at, flags: NBD_STATE_HOLE | NBD_STATE_ZERO })
+      if (data >= end || extents.length === most) break
+      let hole = await this.#seekWithin(data, end, SEEK_HOLE)
+      // Somebody made a hole between the two calls. "Data" is always a safe answer.
+      if (hole === data) hole = end
+      extents.push({ length: hole - data, flags: 0 })
+      at = hole
+    }
+    return extents
+  }
+
+  /** Offset of the next data or hole, at the most `end`. Where the file system cannot tell, all is data. */
+  async #seekWithin(at: number, end: number, whence: typeof SEEK_DATA | typeof SEEK_HOLE): Promise<number> {
+    const unknown = whence === SEEK_DATA ? at : end
+    if (!this.#features.canSeek || this.state.kind === 'block-device') return unknown
+    const found = await seek(this.#fd, at, whence)
+    if (found === -ENXIO) return end
+    if (found >= 0) return Math.max(at, Math.min(found, end))
+    this.#features.cannotSeek()
+    return unknown
+  }
+}

@@ -1,0 +1,45 @@
+/**
+ * The `memory` driver: a sparse disk in memory, gone when the server ends.
+ *
+ * It is a file of the kernel's own (memfd), so all threads share it by its descriptor, it takes memory only for
+ * what was written, and sendfile, holes and extents work as for a file.
+ *
+ * Concurrency: multiqueue.
+ *
+ * @see nbdkit-memory-plugin(1), memfd_create(2)
+ */
+import * as fs from 'node:fs'
+import { configError } from '../../../errors/nbd-error.ts'
+import { reason } from '../../../errors/system-error.ts'
+import { closeFd, createMemfd } from '../../../syscall/fd.ts'
+import type { BlockDriver, NodeOptions } from '../../driver-registry.ts'
+import { PosixFileNode, type PosixFileHandle } from '../file/driver.ts'
+import { FileFeatures } from '../file/file-features.ts'
+
+export interface MemoryOptions extends NodeOptions {
+  driver: 'memory'
+  /** Bytes. */
+  size: number
+}
+
+export const memoryDriver: BlockDriver<MemoryOptions, PosixFileHandle> = {
+  name: 'memory',
+
+  async open(options) {
+    const fd = createMemfd('mqnbd')
+    try {
+      fs.ftruncateSync(fd, options.size)
+    } catch (error) {
+      closeFd(fd)
+      throw configError(`cannot make a memory disk of ${options.size} bytes: ${reason(error)}`, error)
+    }
+    const features = new FileFeatures().words
+    return new PosixFileNode({
+      driver: 'memory',
+      file: { fd, kind: 'memory', length: options.size, sectorSize: 1, features },
+      readOnly: options['read-only'] ?? false
+    })
+  },
+
+  attach: (handle) => new PosixFileNode(handle)
+}

@@ -1,0 +1,46 @@
+/**
+ * Where a thread receives: one piece of memory for all its sockets.
+ *
+ * A coroutine that has received owns the bytes until it next waits; what it has not consumed by then goes back to
+ * its channel. So an idle connection owns no receive buffer, and a batch of requests is parsed in place.
+ */
+import { Memory } from '../syscall/memory.ts'
+
+/** Bytes that one receive can bring. 64 KiB hold 2,340 requests without payload. */
+export const WINDOW_SIZE = 64 * 1024
+/** Where a receive by node:net puts them; in front of it is room for what was not consumed before. */
+export const WINDOW_OFFSET = 64 * 1024
+
+export class ReceiveWindow {
+  readonly memory = Memory.allocate(WINDOW_OFFSET + 2 * WINDOW_SIZE)
+  /** First byte not consumed. */
+  start = WINDOW_OFFSET
+  /** Behind the last byte received. */
+  end = WINDOW_OFFSET
+  /** What node:net reads into. */
+  readonly target = this.memory.buffer.subarray(WINDOW_OFFSET, WINDOW_OFFSET + WINDOW_SIZE)
+
+  get length(): number {
+    return this.end - this.start
+  }
+
+  clear(): void {
+    this.start = this.end = WINDOW_OFFSET
+  }
+
+  /** Moves what is not consumed so that WINDOW_SIZE bytes fit behind it. */
+  makeRoom(): void {
+    if (this.end === this.start) {
+      this.clear()
+    } else if (this.end + WINDOW_SIZE > this.memory.length) {
+      this.memory.buffer.copyWithin(0, this.start, this.end)
+      this.end -= this.start
+      this.start = 0
+    }
+  }
+}
+
+let window: ReceiveWindow | undefined
+
+/** The window of the calling thread. */
+export const receiveWindow = (): ReceiveWindow => (window ??= new ReceiveWindow())

@@ -1,0 +1,88 @@
+/**
+ * A thread with an event loop of its own, as an object of the main thread.
+ *
+ * @see iothread.c in QEMU
+ */
+import { Worker } from 'node:worker_threads'
+import { bugError, NBDError } from '../errors/nbd-error.ts'
+import { unmarshalError } from '../errors/marshal.ts'
+import { logLevel } from '../log/log.ts'
+import type { EntryPoint, IOThreadData, RanMessage, RunMessage } from './messages.ts'
+
+interface Run {
+  resolve(result: unknown): void
+  reject(error: Error): void
+}
+
+export class IOThread {
+  readonly id: string
+  readonly #worker: Worker
+  readonly #runs = new Map<number, Run>()
+  #nextRun = 0
+  #fault: Error | undefined
+  #stopping = false
+
+  private constructor(id: string) {
+    this.id = id
+    const workerData: IOThreadData = { id, logLevel: logLevel() }
+    this.#worker = new Worker(new URL('./worker.js', import.meta.url), { workerData, name: id })
+    this.#worker.on('message', (message: RanMessage) => this.#ran(message))
+    this.#worker.on('error', (error: Error) => this.#died(error))
+    this.#worker.on('exit', () => this.#died(bugError(`IOThread ${id} has ended`)))
+  }
+
+  /**
+   * Starts a thread; resolves when its loop runs.
+   *
+   * @context main
+   */
+  static async start(id: string): Promise<IOThread> {
+    const thread = new IOThread(id)
+    await new Promise<void>((resolve, reject) => {
+      thread.#worker.once('online', resolve)
+      thread.#worker.once('error', reject)
+    })
+    return thread
+  }
+
+  /** Called once if the thread dies of a fault of its own. */
+  onFault: ((error: Error) => void) | undefined
+
+  /**
+   * Runs a named function in the thread.
+   *
+   * @context main
+   * @param argument is copied, as by postMessage
+   * @returns its result; rejects with its error, class, errno and stack kept, or when the thread dies
+   */
+  run<A, R>(entry: EntryPoint<A, R>, argument: A): Promise<R> {
+    if (this.#fault) return Promise.reject(this.#fault)
+    return new Promise<R>((resolve, reject) => {
+      const id = this.#nextRun++
+      this.#runs.set(id, { resolve: (result) => resolve(result as R), reject })
+      const message: RunMessage = { id, module: entry.module, name: entry.name, argument }
+      this.#worker.postMessage(message)
+    })
+  }
+
+  /** Ends the thread at once, whatever it does. */
+  async stop(): Promise<void> {
+    this.#stopping = true
+    await this.#worker.terminate()
+  }
+
+  #ran({ id, result, error }: RanMessage): void {
+    const run = this.#runs.get(id)
+    this.#runs.delete(id)
+    if (error) run?.reject(unmarshalError(error))
+    else run?.resolve(result)
+  }
+
+  #died(error: Error): void {
+    if (this.#fault) return
+    this.#fault = new NBDError('bug', `IOThread ${this.id} died: ${error.message}`, { cause: error })
+    for (const run of this.#runs.values()) run.reject(this.#fault)
+    this.#runs.clear()
+    if (!this.#stopping) this.onFault?.(error)
+  }
+}

@@ -1,0 +1,85 @@
+/**
+ * A chunk of a structured reply.
+ *
+ *   offset  size  field
+ *   0       4     NBD_STRUCTURED_REPLY_MAGIC
+ *   4       2     flags (NBD_REPLY_FLAG_DONE)
+ *   6       2     type
+ *   8       8     cookie
+ *   16      4     length of the payload, in bytes
+ *   20      ...   payload:
+ *     NBD_REPLY_TYPE_OFFSET_DATA   8 offset, data
+ *     NBD_REPLY_TYPE_OFFSET_HOLE   8 offset, 4 length of the hole
+ *     NBD_REPLY_TYPE_BLOCK_STATUS  4 context id, then for each extent: 4 length, 4 status flags
+ *     NBD_REPLY_TYPE_ERROR         4 error, 2 length of the message, message
+ *
+ * @see doc/proto.md "Structured reply chunk message"
+ */
+import { NBD_STRUCTURED_REPLY_MAGIC } from '../constants.ts'
+
+const MAGIC = 0
+const FLAGS = 4
+const TYPE = 6
+const COOKIE = 8
+const LENGTH = 16
+
+export const NBD_CHUNK_SIZE = 4 + 2 + 2 + 8 + 4
+/** In front of the data of NBD_REPLY_TYPE_OFFSET_DATA. */
+export const NBD_CHUNK_OFFSET_SIZE = 8
+/** In front of the extents of NBD_REPLY_TYPE_BLOCK_STATUS. */
+export const NBD_CHUNK_CONTEXT_SIZE = 4
+export const NBD_EXTENT_SIZE = 4 + 4
+/** In front of the message of NBD_REPLY_TYPE_ERROR. */
+export const NBD_CHUNK_ERROR_SIZE = 4 + 2
+
+/** Writes a chunk's header at `at`; the caller has seen to it that the room is there. */
+export function encodeChunk(
+  buf: Buffer,
+  at: number,
+  flags: number,
+  type: number,
+  cookieHigh: number,
+  cookieLow: number,
+  length: number
+): void {
+  buf.writeUInt32BE(NBD_STRUCTURED_REPLY_MAGIC, at + MAGIC)
+  buf.writeUInt16BE(flags, at + FLAGS)
+  buf.writeUInt16BE(type, at + TYPE)
+  buf.writeUInt32BE(cookieHigh, at + COOKIE)
+  buf.writeUInt32BE(cookieLow, at + COOKIE + 4)
+  buf.writeUInt32BE(length, at + LENGTH)
+}
+
+/** Writes the offset that stands in front of data. */
+export function encodeChunkOffset(buf: Buffer, at: number, offset: number): void {
+  buf.writeUInt32BE(Math.floor(offset / 0x100000000), at)
+  buf.writeUInt32BE(offset % 0x100000000, at + 4)
+}
+
+/** Writes error and message; `message` is at most 4096 bytes of UTF-8. */
+export function encodeChunkError(buf: Buffer, at: number, error: number, message: Buffer): void {
+  buf.writeUInt32BE(error, at)
+  buf.writeUInt16BE(message.length, at + 4)
+  buf.set(message, at + NBD_CHUNK_ERROR_SIZE)
+}
+
+export interface Chunk {
+  flags: number
+  type: number
+  cookieHigh: number
+  cookieLow: number
+  /** Bytes of payload that follow. Not checked against any limit. */
+  length: number
+}
+
+/** @returns undefined when the magic is another one */
+export function decodeChunk(buf: Buffer, at: number): Chunk | undefined {
+  if (buf.readUInt32BE(at + MAGIC) !== NBD_STRUCTURED_REPLY_MAGIC) return undefined
+  return {
+    flags: buf.readUInt16BE(at + FLAGS),
+    type: buf.readUInt16BE(at + TYPE),
+    cookieHigh: buf.readUInt32BE(at + COOKIE),
+    cookieLow: buf.readUInt32BE(at + COOKIE + 4),
+    length: buf.readUInt32BE(at + LENGTH)
+  }
+}

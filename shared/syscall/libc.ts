@@ -1,0 +1,57 @@
+/**
+ * The C library of this process, and what is common to all calls into it. Only this folder imports koffi.
+ *
+ * Calls return the C result; where that says "failed", `errno()` must be read at once, before any other call.
+ * Pointers are passed as numbers (`Memory.address`): user-space addresses are below 2^48.
+ */
+import koffi from 'koffi'
+import { constants } from 'node:os'
+
+/** Our own names for errnos that the callers ask for. */
+export const { EACCES, EAGAIN, EBADF, EINTR, EINVAL, EIO, ENODEV, ENOSPC, ENOSYS, ENOTSUP, ENOTTY, ENXIO, EPERM } =
+  constants.errno
+
+// The pool of libuv runs a few calls at a time; what more is asked for waits in `callInPool`. The smallest stacks,
+// because each call takes only numbers.
+koffi.config({ max_async_calls: 256, async_stack_size: 64 * 1024, async_heap_size: 64 * 1024 })
+
+const libc = koffi.load(null)
+
+/** What a call may take: numbers, strings, and buffers where the prototype has a pointer. */
+type Argument = number | string | Uint8Array | null
+
+export interface Call {
+  (...args: Argument[]): number
+  async(...args: [...Argument[], (error: unknown, result: number) => void]): void
+}
+
+/** Declares a function of the C library by its prototype. */
+export const declare = (prototype: string): Call => libc.func(prototype) as unknown as Call
+
+/** errno of the last failed call of this thread; inside the callback of `.async`, that of the asynchronous call. */
+export const errno = (): number => koffi.errno()
+
+const MAX_POOL_CALLS = 64
+let running = 0
+const waiting: (() => void)[] = []
+
+/**
+ * Runs a call in libuv's thread pool.
+ *
+ * @returns its result, or the errno as a negative number when the result is -1
+ */
+export async function callInPool(call: Call, ...args: Argument[]): Promise<number> {
+  if (running >= MAX_POOL_CALLS) await new Promise<void>((resolve) => waiting.push(resolve))
+  running++
+  try {
+    return await new Promise<number>((resolve, reject) => {
+      call.async(...args, (error, result) => {
+        if (error) reject(error as Error)
+        else resolve(result === -1 ? -errno() : result)
+      })
+    })
+  } finally {
+    running--
+    waiting.shift()?.()
+  }
+}

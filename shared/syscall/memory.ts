@@ -1,0 +1,36 @@
+/**
+ * Memory that system calls can be pointed at: a buffer together with its address.
+ *
+ * The buffer is never one of Node's pooled slices and never a small array inside V8's heap, so its address
+ * holds for as long as the Memory is referenced. Whoever hands an address to an asynchronous call keeps the
+ * Memory referenced until the call has ended.
+ */
+import { declare } from './libc.ts'
+
+// Returns its first argument, as a number: memchr finds the byte that it is told is there.
+const memchr = declare('uintptr_t memchr(uint8_t *memory, int byte, size_t length)')
+
+// Below this V8 may keep a typed array's bytes inside its moving heap.
+const MIN_SIZE = 4096
+
+export class Memory {
+  readonly buffer: Buffer
+  /** Of the first byte. */
+  readonly address: number
+
+  private constructor(buffer: Buffer, address: number) {
+    this.buffer = buffer
+    this.address = address
+  }
+
+  get length(): number {
+    return this.buffer.length
+  }
+
+  /** @param size in bytes; the contents are not defined */
+  static allocate(size: number): Memory {
+    const buffer = Buffer.allocUnsafeSlow(Math.max(size, MIN_SIZE))
+    buffer[0] = 0
+    return new Memory(buffer, memchr(buffer, 0, 1))
+  }
+}

@@ -1,0 +1,98 @@
+/**
+ * Moving bytes through a connected socket without waiting, on the calling thread.
+ *
+ * Each returns the number of bytes moved, or the errno as a negative number; -EAGAIN when it would have to wait.
+ */
+import { declare, EINTR, errno } from './libc.ts'
+import { Memory } from './memory.ts'
+
+const recv_ = declare('int64_t recv(int fd, uintptr_t buf, size_t length, int flags)')
+const send_ = declare('int64_t send(int fd, uintptr_t buf, size_t length, int flags)')
+const sendmsg_ = declare('int64_t sendmsg(int fd, uintptr_t message, int flags)')
+const sendfile_ = declare('int64_t sendfile(int out, int in, uintptr_t offset, size_t count)')
+
+const MSG_DONTWAIT = 0x40
+const MSG_NOSIGNAL = 0x4000
+/** More follows at once: TCP holds a small piece back for it. */
+export const MSG_MORE = 0x8000
+
+/**
+ * @returns 0 at the end of the stream
+ * @see recv(2)
+ */
+export function recv(fd: number, address: number, length: number): number {
+  for (;;) {
+    const n = recv_(fd, address, length, MSG_DONTWAIT)
+    if (n >= 0) return n
+    const e = errno()
+    if (e !== EINTR) return -e
+  }
+}
+
+/** @see send(2) */
+export function send(fd: number, address: number, length: number, flags = 0): number {
+  for (;;) {
+    const n = send_(fd, address, length, flags | MSG_DONTWAIT | MSG_NOSIGNAL)
+    if (n >= 0) return n
+    const e = errno()
+    if (e !== EINTR) return -e
+  }
+}
+
+/** Pieces in one `sendGather`. The kernel's own bound (IOV_MAX) is 1024. */
+export const MAX_GATHER = 64
+
+const IOVEC_SIZE = 16
+const iovecs = Memory.allocate(MAX_GATHER * IOVEC_SIZE)
+
+// struct msghdr: 8 name, 4 namelen, 4 padding, 8 iov, 8 iovlen, 8 control, 8 controllen, 4 flags, 4 padding
+const message = Memory.allocate(56)
+message.buffer.fill(0, 0, 56)
+writePointer(message.buffer, 16, iovecs.address)
+
+function writePointer(buffer: Buffer, at: number, address: number): void {
+  buffer.writeUInt32LE(address % 0x100000000, at)
+  buffer.writeUInt32LE(Math.floor(address / 0x100000000), at + 4)
+}
+
+/** Sets piece `index` of the next `sendGather` of this thread. */
+export function setGather(index: number, address: number, length: number): void {
+  const at = index * IOVEC_SIZE
+  writePointer(iovecs.buffer, at, address)
+  iovecs.buffer.writeUInt32LE(length, at + 8)
+  iovecs.buffer.writeUInt32LE(0, at + 12)
+}
+
+/**
+ * Sends the first `count` pieces in one call.
+ *
+ * @see sendmsg(2)
+ */
+export function sendGather(fd: number, count: number, flags = 0): number {
+  message.buffer.writeUInt32LE(count, 24)
+  for (;;) {
+    const n = sendmsg_(fd, message.address, flags | MSG_DONTWAIT | MSG_NOSIGNAL)
+    if (n >= 0) return n
+    const e = errno()
+    if (e !== EINTR) return -e
+  }
+}
+
+const fileOffset = Memory.allocate(8)
+
+/**
+ * Sends a part of a file without bringing it here. Waits for the disk where the part is not cached; never for
+ * the socket, which must be non-blocking.
+ *
+ * @see sendfile(2)
+ */
+export function sendfile(fd: number, file: number, offset: number, length: number): number {
+  for (;;) {
+    fileOffset.buffer.writeUInt32LE(offset % 0x100000000, 0)
+    fileOffset.buffer.writeUInt32LE(Math.floor(offset / 0x100000000), 4)
+    const n = sendfile_(fd, file, fileOffset.address, length)
+    if (n >= 0) return n
+    const e = errno()
+    if (e !== EINTR) return -e
+  }
+}
