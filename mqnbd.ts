@@ -16,13 +16,14 @@ await yargs(hideBin(process.argv))
   .scriptName('mqnbd')
   .usage('mqnbd COMMAND [options]\n\nA multi-queue NBD (Network Block Device) server.')
   .command(
-    'serve <image>',
+    'serve [image]',
     'Serve an image to NBD clients',
     buildServe,
     // Each command's code is loaded when it runs.
     async (args) => process.exit(await (await import('./server/cli/serve.ts')).serve(args))
   )
-  .demandCommand(1, 'which command?')
+  .demandCommand(1, 'which COMMAND?')
+  .strictCommands()
   .strict()
   .parserConfiguration({ 'duplicate-arguments-array': false })
   .wrap(Math.min(100, process.stdout.columns ?? 100))
@@ -30,7 +31,8 @@ await yargs(hideBin(process.argv))
   .alias('help', 'h')
   .alias('version', 'V')
   .fail((message, error) => {
-    if (!error) fail(`${message.replaceAll('\n', ' ')} (try 'mqnbd --help')`, USAGE_ERROR)
+    if (!error || error.name === 'YError')
+      fail(`${message.replace(/\s+/g, ' ').trim()} (try 'mqnbd --help')`, USAGE_ERROR)
     if (NBDError.is(error) && error.kind === 'config') fail(error.message, 1)
     // A fault of ours: whoever reports it needs the stack.
     fail(error.stack ?? String(error), 1)

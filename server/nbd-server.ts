@@ -142,7 +142,9 @@ export class NBDServer {
       closeFd(fd)
       return
     }
-    const place = this.#places.reduce((least, other) => (other.connections < least.connections ? other : least))
+    const place = this.#places.reduce((least, other) =>
+      other.connections < least.connections ? other : least
+    )
     place.connections++
     const served = place.thread
       .run(SERVE_CONNECTION, { fd, peer, handshakeTimeoutMs: this.#handshakeTimeoutMs })

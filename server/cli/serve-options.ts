@@ -13,36 +13,101 @@ const MAX_IOTHREADS = 64
 
 // Numbers are taken as strings and checked here: yargs makes NaN of what is none.
 export const serveOptions = {
-  format: { alias: 'f', type: 'string', describe: "Format of IMAGE: 'raw'; guessed if not given" },
+  format: {
+    alias: 'f',
+    type: 'string',
+    requiresArg: true,
+    describe: "Format of IMAGE: 'raw'; guessed if not given"
+  },
   'read-only': { alias: 'r', type: 'boolean', describe: 'Refuse every write' },
-  'export-name': { alias: 'x', type: 'string', default: '', describe: 'Name of the export' },
-  description: { alias: 'D', type: 'string', default: '', describe: 'Text that clients can list' },
-  bind: { alias: 'b', type: 'string', default: 'localhost', describe: 'Address to listen on; 0.0.0.0 for all' },
-  port: { alias: 'p', type: 'string', default: String(NBD_DEFAULT_PORT), describe: 'TCP port; 0 for any free one' },
-  socket: { alias: 'k', type: 'string', describe: 'Listen on this Unix socket, not on TCP' },
-  shared: { alias: 'e', type: 'string', default: '0', describe: 'Clients at a time; 0 for any number' },
-  offset: { alias: 'o', type: 'string', describe: 'Serve IMAGE from this byte on (suffixes K, M, G, T)' },
-  size: { type: 'string', describe: 'Serve this many bytes' },
+  'export-name': {
+    alias: 'x',
+    type: 'string',
+    requiresArg: true,
+    default: '',
+    describe: 'Name of the export'
+  },
+  description: {
+    alias: 'D',
+    type: 'string',
+    requiresArg: true,
+    default: '',
+    describe: 'Text that clients can list'
+  },
+  bind: {
+    alias: 'b',
+    type: 'string',
+    requiresArg: true,
+    default: 'localhost',
+    describe: 'Address to listen on; 0.0.0.0 for all'
+  },
+  port: {
+    alias: 'p',
+    type: 'string',
+    requiresArg: true,
+    default: String(NBD_DEFAULT_PORT),
+    describe: 'TCP port; 0 for any free one'
+  },
+  socket: {
+    alias: 'k',
+    type: 'string',
+    requiresArg: true,
+    describe: 'Listen on this Unix socket, not on TCP'
+  },
+  shared: {
+    alias: 'e',
+    type: 'string',
+    requiresArg: true,
+    default: '0',
+    describe: 'Clients at a time; 0 for any number'
+  },
+  offset: {
+    alias: 'o',
+    type: 'string',
+    requiresArg: true,
+    describe: 'Serve IMAGE from this byte on (suffixes K, M, G, T)'
+  },
+  size: { type: 'string', requiresArg: true, describe: 'Serve this many bytes' },
   persistent: { alias: 't', type: 'boolean', describe: 'Go on when the last client has gone' },
-  iothreads: { type: 'string', describe: 'Threads that serve; one per processor, up to 4, if not given' },
-  'log-level': { choices: LOG_LEVELS, default: 'warn', describe: 'What to log on standard error' },
-  'pid-file': { type: 'string', describe: 'Write the process id to this file when ready' }
+  iothreads: {
+    type: 'string',
+    requiresArg: true,
+    describe: 'Threads that serve; one per processor, up to 4, if not given'
+  },
+  'log-level': {
+    choices: LOG_LEVELS,
+    requiresArg: true,
+    default: 'warn',
+    describe: 'What to log on standard error'
+  },
+  'pid-file': { type: 'string', requiresArg: true, describe: 'Write the process id to this file when ready' }
 } as const satisfies Record<string, Options>
 
-export type ServeArguments = ArgumentsCamelCase<InferredOptionTypes<typeof serveOptions> & { image: string }>
+export type ServeArguments = ArgumentsCamelCase<
+  InferredOptionTypes<typeof serveOptions> & { image: string | undefined }
+>
 
-export const buildServe = (yargs: Argv): Argv<InferredOptionTypes<typeof serveOptions> & { image: string }> =>
+export const buildServe = (
+  yargs: Argv
+): Argv<InferredOptionTypes<typeof serveOptions> & { image: string | undefined }> =>
   yargs
-    .usage('mqnbd serve IMAGE [options]\n\nServes IMAGE to NBD clients: a file, a block device, or memory:SIZE.')
-    .positional('image', { type: 'string', demandOption: true, describe: 'File, block device, or memory:SIZE' })
+    .usage(
+      'mqnbd serve IMAGE [options]\n\nServes IMAGE to NBD clients: a file, a block device, or memory:SIZE.'
+    )
+    .positional('image', { type: 'string', describe: 'File, block device, or memory:SIZE' })
     .options(serveOptions)
+    .check(({ image }) => !!image || 'serve: which IMAGE?')
     .example('mqnbd serve disk.img -t', 'serve disk.img at nbd://localhost:10809 until Ctrl-C')
-    .example('mqnbd serve disk.img -r -k /tmp/nbd.sock', 'read-only, on a Unix socket, for one round of clients')
+    .example(
+      'mqnbd serve disk.img -r -k /tmp/nbd.sock',
+      'read-only, on a Unix socket, for one round of clients'
+    )
     .example('mqnbd serve memory:1G -p 0', 'an empty disk in memory, on a free port')
 
 /** @throws NBDError of kind `config` */
 export const imageOptions = (args: ServeArguments): ImageOptions => ({
-  image: args.image,
+  // The check of `buildServe` has seen that it is there.
+  image: args.image!,
   format: args.format,
   readOnly: args.readOnly,
   offset: args.offset === undefined ? undefined : parseSize(args.offset, '--offset'),
@@ -52,7 +117,8 @@ export const imageOptions = (args: ServeArguments): ImageOptions => ({
 /** @throws NBDError of kind `config` */
 export const serverOptions = (args: ServeArguments): NBDServerOptions => ({
   maxConnections: parseInteger(args.shared, '--shared', 0, MAX_CONNECTIONS),
-  iothreads: args.iothreads === undefined ? undefined : parseInteger(args.iothreads, '--iothreads', 1, MAX_IOTHREADS)
+  iothreads:
+    args.iothreads === undefined ? undefined : parseInteger(args.iothreads, '--iothreads', 1, MAX_IOTHREADS)
 })
 
 export const exportOptions = (args: ServeArguments): ExportOptions => ({

@@ -9,7 +9,13 @@ import { formatTcpUri, formatUnixUri } from '../../shared/protocol/uri.ts'
 import { formatSize } from '../../shared/config/size.ts'
 import type { ListenAddress, NBDListener } from '../listener/nbd-listener.ts'
 import { NBDServer } from '../nbd-server.ts'
-import { exportOptions, imageOptions, listenAddress, serverOptions, type ServeArguments } from './serve-options.ts'
+import {
+  exportOptions,
+  imageOptions,
+  listenAddress,
+  serverOptions,
+  type ServeArguments
+} from './serve-options.ts'
 
 /** How long a server that was told to end waits for requests in flight. */
 const SHUTDOWN_TIMEOUT_MS = 10_000
@@ -31,7 +37,7 @@ export async function serve(args: ServeArguments): Promise<number> {
     if (args.pidFile !== undefined) writePidFile(args.pidFile)
     const access = node.readOnly ? ', read-only' : ''
     process.stdout.write(
-      `mqnbd: serving '${args.image}' (${formatSize(node.length)}${access}) at ${uri(address, listener, args.exportName)}\n`
+      `mqnbd: serving '${args.image!}' (${formatSize(node.length)}${access}) at ${uri(address, listener, args.exportName)}\n`
     )
     return await ended
   } finally {

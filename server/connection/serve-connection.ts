@@ -30,9 +30,15 @@ export const SERVE_CONNECTION: EntryPoint<ConnectionHandOver, ConnectionEnd> = {
   name: 'serveConnection'
 }
 /** Lets every connection of the thread end after what it has in flight. */
-export const STOP_CONNECTIONS: EntryPoint<undefined, void> = { module: import.meta.url, name: 'stopConnections' }
+export const STOP_CONNECTIONS: EntryPoint<undefined, void> = {
+  module: import.meta.url,
+  name: 'stopConnections'
+}
 /** Ends every connection of the thread at once. */
-export const ABORT_CONNECTIONS: EntryPoint<undefined, void> = { module: import.meta.url, name: 'abortConnections' }
+export const ABORT_CONNECTIONS: EntryPoint<undefined, void> = {
+  module: import.meta.url,
+  name: 'abortConnections'
+}
 
 interface Connection {
   readonly channel: QIOChannelSocket
@@ -54,7 +60,11 @@ export function abortConnections(): void {
 }
 
 /** Resolves when the connection is closed; what goes wrong on it is logged here and concerns nobody else. */
-export async function serveConnection({ fd, peer, handshakeTimeoutMs }: ConnectionHandOver): Promise<ConnectionEnd> {
+export async function serveConnection({
+  fd,
+  peer,
+  handshakeTimeoutMs
+}: ConnectionHandOver): Promise<ConnectionEnd> {
   const channel = new QIOChannelSocket(fd)
   const connection: Connection = { channel, loop: undefined }
   connections.add(connection)
@@ -66,7 +76,10 @@ export async function serveConnection({ fd, peer, handshakeTimeoutMs }: Connecti
     channel.shutdown()
     // A client that goes without a word is its own affair; one that breaks the protocol is worth a look.
     const level = !NBDError.is(error) ? 'error' : error.kind === 'protocol' ? 'warn' : 'info'
-    log[level]({ peer, err: error }, `connection ended: ${error instanceof Error ? error.message : String(error)}`)
+    log[level](
+      { peer, err: error },
+      `connection ended: ${error instanceof Error ? error.message : String(error)}`
+    )
     await channel.close()
   } finally {
     connections.delete(connection)

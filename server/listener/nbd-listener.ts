@@ -43,7 +43,9 @@ export class NBDListener {
     const server = net.createServer({ pauseOnConnect: true }, (socket) => handOver(socket, accept))
     await new Promise<void>((resolve, reject) => {
       const where = 'path' in address ? `'${address.path}'` : `${address.host} port ${address.port}`
-      server.once('error', (error) => reject(configError(`cannot listen on ${where}: ${reason(error)}`, error)))
+      server.once('error', (error) =>
+        reject(configError(`cannot listen on ${where}: ${reason(error)}`, error))
+      )
       server.listen('path' in address ? { path: address.path } : address, resolve)
     })
     server.removeAllListeners('error')
@@ -66,7 +68,8 @@ export class NBDListener {
 }
 
 function handOver(socket: net.Socket, accept: (client: Accepted) => void): void {
-  const peer = socket.remoteAddress === undefined ? 'unix' : `${socket.remoteAddress} port ${socket.remotePort}`
+  const peer =
+    socket.remoteAddress === undefined ? 'unix' : `${socket.remoteAddress} port ${socket.remotePort}`
   // Node has no public way to the descriptor of a socket.
   const fd = (socket as unknown as { _handle?: { fd?: number } })._handle?.fd
   try {

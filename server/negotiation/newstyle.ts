@@ -22,9 +22,17 @@ import {
   NBD_REP_ERR_TOO_BIG,
   NBD_REP_ERR_UNSUP
 } from '../../shared/protocol/constants.ts'
-import { NBD_MAX_OPTION_DRAIN_SIZE, NBD_MAX_OPTION_SIZE, NBD_MAX_OPTIONS } from '../../shared/protocol/limits.ts'
+import {
+  NBD_MAX_OPTION_DRAIN_SIZE,
+  NBD_MAX_OPTION_SIZE,
+  NBD_MAX_OPTIONS
+} from '../../shared/protocol/limits.ts'
 import { nbdOptLookup, nbdRepLookup } from '../../shared/protocol/lookup.ts'
-import { decodeClientFlags, encodeGreeting, NBD_CLIENT_FLAGS_SIZE } from '../../shared/protocol/messages/handshake.ts'
+import {
+  decodeClientFlags,
+  encodeGreeting,
+  NBD_CLIENT_FLAGS_SIZE
+} from '../../shared/protocol/messages/handshake.ts'
 import { encodeOptionReply } from '../../shared/protocol/messages/option-reply.ts'
 import { decodeOptionRequest, NBD_OPTION_SIZE } from '../../shared/protocol/messages/option-request.ts'
 import { encodeTruncated } from '../../shared/protocol/string.ts'
@@ -105,7 +113,8 @@ async function answerOption(
     await channel.discard(length)
     if (option === NBD_OPT_EXPORT_NAME) throw protocolError(`NBD_OPT_EXPORT_NAME: a name of ${length} bytes`)
     if (option === NBD_OPT_ABORT) return optAbort({ option, payload: Buffer.alloc(0), state, reply, refuse })
-    if (handler) await refuse(NBD_REP_ERR_TOO_BIG, `${nbdOptLookup(option)}: a payload of ${length} bytes is too big`)
+    if (handler)
+      await refuse(NBD_REP_ERR_TOO_BIG, `${nbdOptLookup(option)}: a payload of ${length} bytes is too big`)
     else await refuse(NBD_REP_ERR_UNSUP, `${nbdOptLookup(option)} is not supported`)
     return 'go on'
   }

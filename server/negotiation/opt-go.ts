@@ -9,7 +9,11 @@ import {
   NBD_REP_INFO
 } from '../../shared/protocol/constants.ts'
 import { nbdOptLookup } from '../../shared/protocol/lookup.ts'
-import { encodeInfoBlockSize, encodeInfoExport, encodeInfoText } from '../../shared/protocol/messages/export-info.ts'
+import {
+  encodeInfoBlockSize,
+  encodeInfoExport,
+  encodeInfoText
+} from '../../shared/protocol/messages/export-info.ts'
 import { decodeInfoRequest } from '../../shared/protocol/messages/info-request.ts'
 import { findExport } from '../export/export-table.ts'
 import { NBD_MODE_STRUCTURED } from './nbd-mode.ts'

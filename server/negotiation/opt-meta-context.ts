@@ -8,7 +8,10 @@ import {
   NBD_REP_META_CONTEXT
 } from '../../shared/protocol/constants.ts'
 import { nbdOptLookup } from '../../shared/protocol/lookup.ts'
-import { decodeMetaContextQuery, encodeMetaContextReply } from '../../shared/protocol/messages/meta-context.ts'
+import {
+  decodeMetaContextQuery,
+  encodeMetaContextReply
+} from '../../shared/protocol/messages/meta-context.ts'
 import { findExport } from '../export/export-table.ts'
 import { contextsOf, listContexts, selectContexts } from '../export/meta-context.ts'
 import { NBD_MODE_STRUCTURED } from './nbd-mode.ts'

@@ -8,9 +8,9 @@ export interface OptionContext {
   /** All of it; the context's own until the option is done. */
   readonly payload: Buffer
   readonly state: NegotiationState
-  reply(type: number, payload?: Uint8Array): Promise<void>
+  readonly reply: (type: number, payload?: Uint8Array) => Promise<void>
   /** Answers with an error reply and its reason in words; the negotiation goes on. */
-  refuse(type: number, reason: string): Promise<void>
+  readonly refuse: (type: number, reason: string) => Promise<void>
 }
 
 export interface NegotiationState {

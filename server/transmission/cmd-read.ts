@@ -26,7 +26,11 @@ export function cmdRead(transmission: Transmission, request: NBDRequest): undefi
     return undefined
   }
   const headerSize = readHeaderSize(structured)
-  if (length >= SENDFILE_MIN && exp.node.map(offset, length, map) && (map.resident || isCached(map.fd, map.offset, length))) {
+  if (
+    length >= SENDFILE_MIN &&
+    exp.node.map(offset, length, map) &&
+    (map.resident || isCached(map.fd, map.offset, length))
+  ) {
     const arena = writer.reserve(headerSize)
     encodeReadHeader(arena.memory.buffer, arena.end, request, structured)
     writer.commit(headerSize)

@@ -1,10 +1,17 @@
 /** NBD_CMD_WRITE_ZEROES: may make a hole unless NO_HOLE; with FAST_ZERO fails where it would be no faster than writing. */
-import { NBD_CMD_FLAG_FAST_ZERO, NBD_CMD_FLAG_FUA, NBD_CMD_FLAG_NO_HOLE } from '../../shared/protocol/constants.ts'
+import {
+  NBD_CMD_FLAG_FAST_ZERO,
+  NBD_CMD_FLAG_FUA,
+  NBD_CMD_FLAG_NO_HOLE
+} from '../../shared/protocol/constants.ts'
 import type { NBDRequest } from '../../shared/protocol/messages/request.ts'
 import { replyDone } from './reply.ts'
 import type { Transmission } from './transmission.ts'
 
-export async function cmdWriteZeroes({ exp, structured, writer }: Transmission, request: NBDRequest): Promise<void> {
+export async function cmdWriteZeroes(
+  { exp, structured, writer }: Transmission,
+  request: NBDRequest
+): Promise<void> {
   const { flags, offset, length } = request
   if (length > 0) {
     await exp.node.pwriteZeroes(offset, length, {

@@ -32,7 +32,12 @@ import {
   NBD_MAX_IN_FLIGHT_REQUESTS
 } from '../../shared/protocol/limits.ts'
 import { nbdCmdLookup } from '../../shared/protocol/lookup.ts'
-import { decodeRequest, NBD_REQUEST_SIZE, newRequest, type NBDRequest } from '../../shared/protocol/messages/request.ts'
+import {
+  decodeRequest,
+  NBD_REQUEST_SIZE,
+  newRequest,
+  type NBDRequest
+} from '../../shared/protocol/messages/request.ts'
 import { EIO } from '../../shared/syscall/libc.ts'
 import { NBD_MODE_STRUCTURED } from '../negotiation/nbd-mode.ts'
 import type { Negotiated } from '../negotiation/option-context.ts'
@@ -57,6 +62,8 @@ const commands = new Map<number, (transmission: Transmission, request: NBDReques
   [NBD_CMD_BLOCK_STATUS, cmdBlockStatus]
 ])
 
+const asError = (error: unknown): Error => (error instanceof Error ? error : new Error(String(error)))
+
 export class ReceiveLoop {
   readonly #channel: QIOChannelSocket
   readonly #transmission: Transmission
@@ -66,7 +73,7 @@ export class ReceiveLoop {
   readonly #request = newRequest()
   #disconnected = false
   #stopped = false
-  #error: unknown
+  #error: Error | undefined
   #inFlightRequests = 0
   #inFlightBytes = 0
   /** The loop waits for requests in flight to end. */
@@ -98,7 +105,7 @@ export class ReceiveLoop {
         if (pause) await pause()
       }
     } catch (error) {
-      this.#error ??= error
+      this.#error ??= asError(error)
     }
     // Nobody reads the thread's window on our behalf any more.
     this.#window.clear()
@@ -115,7 +122,7 @@ export class ReceiveLoop {
   }
 
   #fail(error: unknown): void {
-    this.#error ??= error
+    this.#error ??= asError(error)
     this.#channel.shutdown()
   }
 
@@ -139,7 +146,8 @@ export class ReceiveLoop {
       }
       window.start += NBD_REQUEST_SIZE
       if (request.type === NBD_CMD_WRITE) {
-        if (request.length > window.length || request.length > NBD_MAX_BUFFER_SIZE) return this.#writeWhenReceived()
+        if (request.length > window.length || request.length > NBD_MAX_BUFFER_SIZE)
+          return this.#writeWhenReceived()
         this.#writeFromWindow()
       } else {
         this.#dispatch()
@@ -243,7 +251,8 @@ export class ReceiveLoop {
 
   /** A refused WRITE is answered when its payload is out of the way. */
   async #drainRefused(request: NBDRequest, error: number, reason: string): Promise<void> {
-    if (request.length > NBD_MAX_DRAIN_SIZE) throw protocolError(`${nbdCmdLookup(request.type)} of ${request.length} bytes`)
+    if (request.length > NBD_MAX_DRAIN_SIZE)
+      throw protocolError(`${nbdCmdLookup(request.type)} of ${request.length} bytes`)
     await this.#channel.discard(request.length)
     this.#refuse(request, error, reason)
     this.#transmission.writer.flush()

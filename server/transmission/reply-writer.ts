@@ -8,7 +8,6 @@
  * @context the connection's IOThread
  */
 import { NBDError } from '../../shared/errors/nbd-error.ts'
-import { reason } from '../../shared/errors/system-error.ts'
 import { QIO_CHANNEL_ERR_BLOCK, type QIOChannelSocket } from '../../shared/io/channel-socket.ts'
 import { giveMemory, takeMemory } from '../../shared/io/memory-pool.ts'
 import type { BlockMap } from '../../shared/block/block-node.ts'
@@ -212,7 +211,7 @@ export class ReplyWriter {
     if (this.#broken) return
     this.#broken = true
     this.#drop()
-    this.#onError(error instanceof Error ? error : new Error(reason(error)))
+    this.#onError(error)
   }
 
   #drop(): void {

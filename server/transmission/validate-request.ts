@@ -56,7 +56,12 @@ const allowedFlags = new Map<number, number>([
 export function validateRequest(request: NBDRequest, served: Served): RequestError | undefined {
   const { type, flags, offset, length } = request
   // The common case, in few comparisons.
-  if (type === NBD_CMD_READ && flags === 0 && offset + length <= served.size && length <= NBD_MAX_BUFFER_SIZE) {
+  if (
+    type === NBD_CMD_READ &&
+    flags === 0 &&
+    offset + length <= served.size &&
+    length <= NBD_MAX_BUFFER_SIZE
+  ) {
     return undefined
   }
   return findError(type, flags, offset, length, served)

@@ -33,7 +33,7 @@ const drivers = new Map<string, BlockDriver>()
 
 export function registerDriver<O extends NodeOptions, H extends NodeHandle>(driver: BlockDriver<O, H>): void {
   if (drivers.has(driver.name)) throw bugError(`block driver '${driver.name}' is registered twice`)
-  drivers.set(driver.name, driver as unknown as BlockDriver)
+  drivers.set(driver.name, driver)
 }
 
 /**
@@ -45,7 +45,9 @@ export function registerDriver<O extends NodeOptions, H extends NodeHandle>(driv
 export async function openNode<O extends NodeOptions>(options: O): Promise<BlockNode> {
   const driver = drivers.get(options.driver)
   if (!driver) {
-    throw configError(`there is no block driver '${options.driver}'; known: ${[...drivers.keys()].sort().join(', ')}`)
+    throw configError(
+      `there is no block driver '${options.driver}'; known: ${[...drivers.keys()].sort().join(', ')}`
+    )
   }
   return driver.open(options)
 }

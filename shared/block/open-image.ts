@@ -29,7 +29,13 @@ export interface ImageOptions {
  * @context main
  * @throws NBDError of kind `config`
  */
-export async function openImage({ image, format, readOnly = false, offset, size }: ImageOptions): Promise<BlockNode> {
+export async function openImage({
+  image,
+  format,
+  readOnly = false,
+  offset,
+  size
+}: ImageOptions): Promise<BlockNode> {
   if (format !== undefined && !FORMATS.includes(format)) {
     throw configError(`unknown format '${format}'; known: ${FORMATS.join(', ')}`)
   }

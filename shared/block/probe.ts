@@ -13,7 +13,11 @@ interface Magic {
   bytes: Buffer
 }
 
-const ascii = (format: string, at: number, text: string): Magic => ({ format, at, bytes: Buffer.from(text, 'latin1') })
+const ascii = (format: string, at: number, text: string): Magic => ({
+  format,
+  at,
+  bytes: Buffer.from(text, 'latin1')
+})
 
 const magics: Magic[] = [
   ascii('qcow2', 0, 'QFI\xfb'),
@@ -35,6 +39,8 @@ const magics: Magic[] = [
  * @returns `raw` when nothing else is recognised
  */
 export function probeFormat(head: Buffer): string {
-  const hit = magics.find(({ at, bytes }) => head.length >= at + bytes.length && bytes.equals(head.subarray(at, at + bytes.length)))
+  const hit = magics.find(
+    ({ at, bytes }) => head.length >= at + bytes.length && bytes.equals(head.subarray(at, at + bytes.length))
+  )
   return hit?.format ?? 'raw'
 }

@@ -7,6 +7,7 @@ import { configError } from '../errors/nbd-error.ts'
  */
 export function parseInteger(text: string, what: string, min: number, max: number): number {
   const value = /^\d+$/.test(text) ? Number(text) : NaN
-  if (!(value >= min && value <= max)) throw configError(`${what}: '${text}' is not a number from ${min} to ${max}`)
+  if (!(value >= min && value <= max))
+    throw configError(`${what}: '${text}' is not a number from ${min} to ${max}`)
   return value
 }

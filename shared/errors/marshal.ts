@@ -20,7 +20,9 @@ export function marshalError(error: unknown): MarshalledError {
 
 export function unmarshalError({ message, stack, kind, errno }: MarshalledError): Error {
   const error =
-    kind === undefined ? new Error(message) : new NBDError(kind, message, errno === undefined ? {} : { errno })
+    kind === undefined
+      ? new Error(message)
+      : new NBDError(kind, message, errno === undefined ? {} : { errno })
   if (stack !== undefined) error.stack = stack
   return error
 }

@@ -63,7 +63,9 @@ export class QIOChannelSocket {
     }
     this.#socket = new net.Socket(options)
     this.#closed = new Promise((resolve) => this.#socket.once('close', () => resolve()))
-    this.#socket.on('error', (error) => this.#fail(new NBDError('transport', reason(error), { cause: error })))
+    this.#socket.on('error', (error) =>
+      this.#fail(new NBDError('transport', reason(error), { cause: error }))
+    )
     this.#socket.on('end', () => this.#end())
     this.#socket.on('close', () => this.#end())
     this.#socket.setNoDelay(true)
@@ -128,7 +130,7 @@ export class QIOChannelSocket {
    * @see qio_channel_readv_all_eof
    */
   async readAllEof(memory: Memory, at: number, length: number): Promise<boolean> {
-    for (let done = 0; done < length; ) {
+    for (let done = 0; done < length;) {
       let n = this.readv(memory, at + done, length - done)
       if (n === QIO_CHANNEL_ERR_BLOCK) n = await this.#wait({ memory, at: at + done, length: length - done })
       if (n === 0) {
@@ -189,7 +191,7 @@ export class QIOChannelSocket {
   /** Reads and drops `length` bytes. @throws NBDError of kind `transport` */
   async discard(length: number): Promise<void> {
     const scratch = Memory.allocate(Math.min(length, WINDOW_SIZE))
-    for (let done = 0; done < length; ) {
+    for (let done = 0; done < length;) {
       const n = Math.min(length - done, scratch.length)
       await this.readAll(scratch, 0, n)
       done += n

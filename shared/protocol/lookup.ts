@@ -34,4 +34,5 @@ export const nbdInfoLookup = (info: number): string => named(infos, 'info', info
 /** `NBD_CMD_READ`, or `command 99`. */
 export const nbdCmdLookup = (command: number): string => named(commands, 'command', command)
 /** `NBD_EIO`, `success`, or `error 99`. */
-export const nbdErrLookup = (error: number): string => (error === 0 ? 'success' : named(errors, 'error', error))
+export const nbdErrLookup = (error: number): string =>
+  error === 0 ? 'success' : named(errors, 'error', error)

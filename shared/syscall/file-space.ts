@@ -27,8 +27,11 @@ export const fallocate = (fd: number, mode: number, offset: number, length: numb
  * @returns the offset found, or the errno as a negative number (ENXIO: no data at or after `offset`)
  * @see lseek(2)
  */
-export const seek = (fd: number, offset: number, whence: typeof SEEK_DATA | typeof SEEK_HOLE): Promise<number> =>
-  callInPool(lseek_, fd, offset, whence)
+export const seek = (
+  fd: number,
+  offset: number,
+  whence: typeof SEEK_DATA | typeof SEEK_HOLE
+): Promise<number> => callInPool(lseek_, fd, offset, whence)
 
 /**
  * In the thread pool.

@@ -8,8 +8,21 @@ import koffi from 'koffi'
 import { constants } from 'node:os'
 
 /** Our own names for errnos that the callers ask for. */
-export const { EACCES, EAGAIN, EBADF, EINTR, EINVAL, EIO, ENODEV, ENOSPC, ENOSYS, ENOTSUP, ENOTTY, ENXIO, EPERM } =
-  constants.errno
+export const {
+  EACCES,
+  EAGAIN,
+  EBADF,
+  EINTR,
+  EINVAL,
+  EIO,
+  ENODEV,
+  ENOSPC,
+  ENOSYS,
+  ENOTSUP,
+  ENOTTY,
+  ENXIO,
+  EPERM
+} = constants.errno
 
 // The pool of libuv runs a few calls at a time; what more is asked for waits in `callInPool`. The smallest stacks,
 // because each call takes only numbers.
@@ -26,7 +39,7 @@ export interface Call {
 }
 
 /** Declares a function of the C library by its prototype. */
-export const declare = (prototype: string): Call => libc.func(prototype) as unknown as Call
+export const declare = (prototype: string): Call => libc.func(prototype)
 
 /** errno of the last failed call of this thread; inside the callback of `.async`, that of the asynchronous call. */
 export const errno = (): number => koffi.errno()
@@ -46,7 +59,7 @@ export async function callInPool(call: Call, ...args: Argument[]): Promise<numbe
   try {
     return await new Promise<number>((resolve, reject) => {
       call.async(...args, (error, result) => {
-        if (error) reject(error as Error)
+        if (error instanceof Error) reject(error)
         else resolve(result === -1 ? -errno() : result)
       })
     })

@@ -30,7 +30,8 @@ const available = syscall(SYS_CACHESTAT, -1, range.address, stat.address, 0) ===
 export function isCached(fd: number, offset: number, length: number): boolean {
   if (!available) {
     return (
-      preadNowait(fd, probe.address, 1, offset) === 1 && preadNowait(fd, probe.address, 1, offset + length - 1) === 1
+      preadNowait(fd, probe.address, 1, offset) === 1 &&
+      preadNowait(fd, probe.address, 1, offset + length - 1) === 1
     )
   }
   range.buffer.writeBigUInt64LE(BigInt(offset), 0)

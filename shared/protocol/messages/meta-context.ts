@@ -21,13 +21,16 @@ export interface MetaContextQuery {
  * @returns the query, or a sentence that says why the payload is malformed; `tooBig` when it is well-formed
  *   but asks for more than the server is willing to look at
  */
-export function decodeMetaContextQuery(payload: Buffer): MetaContextQuery | { problem: string; tooBig?: true } {
+export function decodeMetaContextQuery(
+  payload: Buffer
+): MetaContextQuery | { problem: string; tooBig?: true } {
   let at = 0
   const text = (what: string): string | { problem: string } => {
     if (payload.length - at < 4) return { problem: `payload ends before the length of ${what}` }
     const length = payload.readUInt32BE(at)
     at += 4
-    if (length > payload.length - at) return { problem: `length ${length} of ${what} does not fit the payload` }
+    if (length > payload.length - at)
+      return { problem: `length ${length} of ${what} does not fit the payload` }
     const string = decodeString(payload.subarray(at, at + length))
     at += length
     return typeof string === 'string' ? string : { problem: `${what} ${string.problem}` }

@@ -27,7 +27,11 @@ export interface OptionReply {
 }
 
 /** @returns a new buffer with header and payload, the caller's */
-export function encodeOptionReply(option: number, type: number, payload: Uint8Array = new Uint8Array(0)): Buffer {
+export function encodeOptionReply(
+  option: number,
+  type: number,
+  payload: Uint8Array = new Uint8Array(0)
+): Buffer {
   const buf = Buffer.alloc(NBD_OPTION_REPLY_SIZE + payload.length)
   buf.writeBigUInt64BE(NBD_REP_MAGIC, MAGIC)
   buf.writeUInt32BE(option, OPTION)

@@ -56,7 +56,8 @@ export function decodeRequest(buf: Buffer, at: number, request: NBDRequest): boo
   request.cookieHigh = buf.readUInt32BE(at + COOKIE)
   request.cookieLow = buf.readUInt32BE(at + COOKIE + 4)
   const offsetHigh = buf.readUInt32BE(at + OFFSET)
-  request.offset = offsetHigh < 0x200000 ? offsetHigh * 0x100000000 + buf.readUInt32BE(at + OFFSET + 4) : Infinity
+  request.offset =
+    offsetHigh < 0x200000 ? offsetHigh * 0x100000000 + buf.readUInt32BE(at + OFFSET + 4) : Infinity
   request.length = buf.readUInt32BE(at + LENGTH)
   return true
 }

@@ -117,7 +117,11 @@ function inspect(fd: number, filename: string): PosixFileState {
       features
     }
   }
-  const kind = stat.isDirectory() ? 'a directory' : stat.isCharacterDevice() ? 'a character device' : 'a special file'
+  const kind = stat.isDirectory()
+    ? 'a directory'
+    : stat.isCharacterDevice()
+      ? 'a character device'
+      : 'a special file'
   throw configError(`cannot open '${filename}': it is ${kind}, not a regular file or a block device`)
 }
 

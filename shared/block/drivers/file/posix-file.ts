@@ -59,7 +59,8 @@ const fdatasync = (fd: number): Promise<void> =>
   new Promise((resolve, reject) => fs.fdatasync(fd, (error) => (error ? reject(error) : resolve())))
 
 /** The file system does not know this call, or not for this kind of file. */
-const isUnsupported = (result: number): boolean => result === -ENOTSUP || result === -ENOSYS || result === -ENODEV
+const isUnsupported = (result: number): boolean =>
+  result === -ENOTSUP || result === -ENOSYS || result === -ENODEV
 
 export class PosixFile {
   readonly state: PosixFileState
@@ -91,11 +92,17 @@ export class PosixFile {
   }
 
   async pread(memory: Memory, at: number, offset: number, length: number): Promise<void> {
-    for (let done = 0; done < length; ) {
-      const n = await read(this.#fd, memory.buffer, at + done, length - done, offset + done).catch((error: unknown) => {
-        throw systemError(errnoOf(error) ?? EIO, 'read')
-      })
-      if (n === 0) throw systemError(EIO, `read at ${offset + done}, beyond the end of a file that was longer when opened`)
+    for (let done = 0; done < length;) {
+      const n = await read(this.#fd, memory.buffer, at + done, length - done, offset + done).catch(
+        (error: unknown) => {
+          throw systemError(errnoOf(error) ?? EIO, 'read')
+        }
+      )
+      if (n === 0)
+        throw systemError(
+          EIO,
+          `read at ${offset + done}, beyond the end of a file that was longer when opened`
+        )
       done += n
     }
   }
@@ -111,15 +118,21 @@ export class PosixFile {
   }
 
   async pwrite(memory: Memory, at: number, offset: number, length: number): Promise<void> {
-    for (let done = 0; done < length; ) {
-      const n = await write(this.#fd, memory.buffer, at + done, length - done, offset + done).catch((error: unknown) => {
-        throw systemError(errnoOf(error) ?? EIO, 'write')
-      })
+    for (let done = 0; done < length;) {
+      const n = await write(this.#fd, memory.buffer, at + done, length - done, offset + done).catch(
+        (error: unknown) => {
+          throw systemError(errnoOf(error) ?? EIO, 'write')
+        }
+      )
       done += n
     }
   }
 
-  async pwriteZeroes(offset: number, length: number, { mayUnmap, noFallback }: WriteZeroesOptions): Promise<void> {
+  async pwriteZeroes(
+    offset: number,
+    length: number,
+    { mayUnmap, noFallback }: WriteZeroesOptions
+  ): Promise<void> {
     const { sectorSize } = this.state
     const start = Math.ceil(offset / sectorSize) * sectorSize
     const end = Math.floor((offset + length) / sectorSize) * sectorSize
@@ -210,7 +223,7 @@ export class PosixFile {
   async blockStatus(offset: number, length: number, most: number): Promise<BlockExtent[]> {
     const end = offset + length
     const extents: BlockExtent[] = []
-    for (let at = offset; at < end && extents.length < most; ) {
+    for (let at = offset; at < end && extents.length < most;) {
       const data = await this.#seekWithin(at, end, SEEK_DATA)
       if (data > at) extents.push({ length: data - at, flags: NBD_STATE_HOLE | NBD_STATE_ZERO })
       if (data >= end || extents.length === most) break
