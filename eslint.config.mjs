@@ -6,7 +6,7 @@ const homes = {
   koffi: 'shared/syscall',
   pino: 'shared/log',
   yargs: '*/cli and mqnbd.ts',
-  'node:net': 'shared/io, and server/listener for accepting',
+  'node:net': 'shared/io and shared/aio, and in server/listener for accepting',
   'node:worker_threads': 'shared/iothread and shared/aio'
 }
 const only = (...allowed) => ({
@@ -42,7 +42,8 @@ export default tseslint.config(
   { files: ['shared/log/**/*.ts'], rules: only('pino') },
   { files: ['server/cli/**/*.ts', 'client/cli/**/*.ts', 'mqnbd.ts'], rules: only('yargs') },
   { files: ['shared/io/**/*.ts', 'server/listener/**/*.ts'], rules: only('node:net') },
-  { files: ['shared/iothread/**/*.ts', 'shared/aio/**/*.ts'], rules: only('node:worker_threads') },
+  { files: ['shared/iothread/**/*.ts'], rules: only('node:worker_threads') },
+  { files: ['shared/aio/**/*.ts'], rules: only('node:net', 'node:worker_threads') },
   { files: ['test/**/*.ts'], rules: { 'no-restricted-imports': 'off' } },
   {
     files: ['**/*.mjs'],

@@ -5,6 +5,7 @@
  * @context the connection's IOThread
  * @see nbd_trip in QEMU's nbd/server.c
  */
+import { BottomHalf } from '../../shared/aio/bottom-half.ts'
 import { NBDError, protocolError } from '../../shared/errors/nbd-error.ts'
 import { errnoOf, reason } from '../../shared/errors/system-error.ts'
 import type { QIOChannelSocket } from '../../shared/io/channel-socket.ts'
@@ -78,7 +79,8 @@ export class ReceiveLoop {
   #inFlightBytes = 0
   /** The loop waits for requests in flight to end. */
   #room: (() => void) | undefined
-  #flushScheduled = false
+  /** Sends the replies of all that ended in one round of the loop together. */
+  readonly #flush = new BottomHalf(() => this.#transmission.writer.flush())
 
   constructor(channel: QIOChannelSocket, { exp, mode, contexts }: Negotiated) {
     this.#channel = channel
@@ -112,6 +114,7 @@ export class ReceiveLoop {
     while (this.#inFlightRequests > 0) await this.#waitForOne()
     // A peer that broke the protocol is not waited for.
     if (this.#error === undefined) await writer.drain()
+    this.#flush.delete()
     if (this.#error !== undefined && !this.#stopped) throw this.#error
   }
 
@@ -273,7 +276,7 @@ export class ReceiveLoop {
       .then(() => {
         this.#inFlightRequests--
         this.#inFlightBytes -= bytes
-        this.#flushSoon()
+        this.#flush.schedule()
         const room = this.#room
         this.#room = undefined
         room?.()
@@ -288,15 +291,5 @@ export class ReceiveLoop {
     if (!NBDError.is(error) || error.kind !== 'request') log.error({ err: error }, text)
     else log.debug(text)
     replyError(writer, request, structured, nbdErrno(errnoOf(error) ?? EIO, mayEnotsup, mayEoverflow), text)
-  }
-
-  /** Once in this round of the loop, when all that ended in it has been answered. */
-  #flushSoon(): void {
-    if (this.#flushScheduled) return
-    this.#flushScheduled = true
-    setImmediate(() => {
-      this.#flushScheduled = false
-      this.#transmission.writer.flush()
-    })
   }
 }

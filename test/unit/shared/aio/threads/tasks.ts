@@ -1,0 +1,66 @@
+/** What the tests of this folder run in other threads. */
+import { scheduleRemote, type BottomHalfHandle } from '../../../../../shared/aio/bottom-half.ts'
+import type { AioContextHandle } from '../../../../../shared/aio/context-memory.ts'
+import { RemoteContext } from '../../../../../shared/aio/remote-context.ts'
+import { RFifoLock } from '../../../../../shared/aio/rfifolock.ts'
+
+export interface LockTask {
+  memory: SharedArrayBuffer
+  turns: number
+}
+
+// Words of the shared memory of the lock tests, behind the lock's own four.
+export const COUNTER = 4
+export const CONTENTIONS = 5
+export const PHASE = 6
+
+/** Adds to a plain counter under the lock. */
+export function countUnderLock({ memory, turns }: LockTask): void {
+  const words = new Int32Array(memory)
+  const lock = new RFifoLock(words, 0, () => Atomics.add(words, CONTENTIONS, 1))
+  for (let i = 0; i < turns; i++) {
+    lock.lock()
+    words[COUNTER] = words[COUNTER]! + 1
+    lock.unlock()
+  }
+}
+
+/** Asks for the lock, and notes its number when it has it. */
+export function noteOrder({ memory, id }: { memory: SharedArrayBuffer; id: number }): void {
+  const words = new Int32Array(memory)
+  const lock = new RFifoLock(words, 0, () => {
+    Atomics.add(words, PHASE, 1)
+    Atomics.notify(words, PHASE)
+  })
+  lock.lock()
+  words[COUNTER] = words[COUNTER]! * 10 + id
+  lock.unlock()
+}
+
+/** Schedules a bottom half of another thread, waiting each time until it has run. */
+export function scheduleInTurn({ handle, memory, turns }: { handle: BottomHalfHandle } & LockTask): void {
+  const words = new Int32Array(memory)
+  for (let i = 0; i < turns; i++) {
+    scheduleRemote(handle)
+    // The bottom half counts up; if its wake-up were lost, this would wait for ever.
+    while (Atomics.load(words, COUNTER) === i) Atomics.wait(words, COUNTER, i)
+  }
+}
+
+/** Schedules many bottom halves of another thread, again and again, without waiting. */
+export function scheduleMany({ handles, times }: { handles: BottomHalfHandle[]; times: number }): void {
+  for (let i = 0; i < times; i++) for (const handle of handles) scheduleRemote(handle)
+}
+
+/** Takes a context's lock in turn with its loop. */
+export function monitor({ context, memory, turns }: { context: AioContextHandle } & LockTask): void {
+  const words = new Int32Array(memory)
+  const remote = new RemoteContext(context)
+  for (let i = 0; i < turns; i++) {
+    remote.acquireSync()
+    remote.acquireSync()
+    words[COUNTER] = words[COUNTER]! + 1
+    remote.release()
+    remote.release()
+  }
+}
