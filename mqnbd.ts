@@ -33,7 +33,7 @@ await yargs(hideBin(process.argv))
   .fail((message, error) => {
     if (!error || error.name === 'YError')
       fail(`${message.replace(/\s+/g, ' ').trim()} (try 'mqnbd --help')`, USAGE_ERROR)
-    if (NBDError.is(error) && error.kind === 'config') fail(error.message, 1)
+    if (NBDError.is(error) && error.kind !== 'bug') fail(error.message, 1)
     // A fault of ours: whoever reports it needs the stack.
     fail(error.stack ?? String(error), 1)
   })

@@ -4,7 +4,8 @@
  * @context main
  */
 import { availableParallelism } from 'node:os'
-import { configError } from '../shared/errors/nbd-error.ts'
+import { configError, NBDError } from '../shared/errors/nbd-error.ts'
+import { reason } from '../shared/errors/system-error.ts'
 import type { BlockNode } from '../shared/block/block-node.ts'
 import { IOThread } from '../shared/iothread/io-thread.ts'
 import { log } from '../shared/log/log.ts'
@@ -114,7 +115,13 @@ export class NBDServer {
     await Promise.all(this.#serving)
     clearTimeout(timer)
     try {
-      for (const node of this.#nodes) await node.flush()
+      for (const node of this.#nodes) {
+        await node.flush().catch((error: unknown) => {
+          throw new NBDError('request', `the last flush failed, and data may be lost: ${reason(error)}`, {
+            cause: error
+          })
+        })
+      }
     } finally {
       await Promise.all(this.#places.map(({ thread }) => thread.stop()))
       for (const node of this.#nodes) await node.close()

@@ -11,7 +11,7 @@
  */
 import * as net from 'node:net'
 import { bugError, NBDError } from '../errors/nbd-error.ts'
-import { reason } from '../errors/system-error.ts'
+import { errnoOf, reason } from '../errors/system-error.ts'
 import type { NBDAddress } from '../protocol/uri.ts'
 import { closeFd, duplicateFd } from '../syscall/fd.ts'
 import { QIOChannelSocket } from './channel-socket.ts'
@@ -74,7 +74,11 @@ function transportError(error: unknown): NBDError {
   if (NBDError.is(error)) return error
   // Of a host with several addresses, each has failed; the first is the one that the system prefers.
   const first: unknown = error instanceof AggregateError ? error.errors[0] : error
-  return new NBDError('transport', hostProblem(first) ?? reason(first), { cause: error })
+  const errno = errnoOf(first)
+  return new NBDError('transport', hostProblem(first) ?? reason(first), {
+    ...(errno === undefined ? {} : { errno }),
+    cause: error
+  })
 }
 
 /** getaddrinfo's failures have no errno. */

@@ -25,6 +25,7 @@ import {
 } from '../../../syscall/file-space.ts'
 import { EINVAL, EIO, ENODEV, ENOSYS, ENOTSUP, ENXIO } from '../../../syscall/libc.ts'
 import { Memory } from '../../../syscall/memory.ts'
+import { isCached } from '../../../syscall/page-cache.ts'
 import type { BlockExtent, BlockMap, WriteZeroesOptions } from '../../block-node.ts'
 import { FileFeatures } from './file-features.ts'
 import { InlineWritePolicy } from './inline-write-policy.ts'
@@ -85,7 +86,10 @@ export class PosixFile {
 
   preadNowait(address: number, offset: number, length: number): boolean {
     if (this.#memory) return preadSync(this.#fd, address, length, offset) === length
-    if (!this.#features.canNowait) return false
+    // Where the file system cannot tell, the page cache can.
+    if (!this.#features.canNowait) {
+      return isCached(this.#fd, offset, length) && preadSync(this.#fd, address, length, offset) === length
+    }
     const n = preadNowait(this.#fd, address, length, offset)
     if (isUnsupported(n) || n === -EINVAL) this.#features.cannotNowait()
     return n === length
