@@ -21,6 +21,12 @@ import {
 const SHUTDOWN_TIMEOUT_MS = 10_000
 
 /**
+ * Whoever asks a second time, after this, does not want to wait. Sooner it is the same Ctrl-C: the terminal sends it to
+ * us, and npm passes on the one that it got.
+ */
+const IMPATIENCE_MS = 1000
+
+/**
  * @returns the exit status
  * @throws NBDError of kind `config` when it could not start; nothing is left behind then
  */
@@ -49,14 +55,18 @@ export async function serve(args: ServeArguments): Promise<number> {
 /** Resolves with the exit status when the server is to end. */
 function untilEnd(server: NBDServer, persistent: boolean): Promise<number> {
   return new Promise((resolve) => {
+    let asked: number | undefined
     const end = (signal: NodeJS.Signals): void => {
-      log.info({ signal }, 'ending')
-      // Whoever asks twice does not want to wait.
-      process.once(signal, () => process.exit(1))
-      resolve(0)
+      if (asked === undefined) {
+        asked = performance.now()
+        log.info({ signal }, 'ending')
+        resolve(0)
+      } else if (performance.now() - asked > IMPATIENCE_MS) {
+        process.exit(1)
+      }
     }
-    process.once('SIGINT', end)
-    process.once('SIGTERM', end)
+    process.on('SIGINT', end)
+    process.on('SIGTERM', end)
     server.onLastClient = () => {
       if (!persistent) resolve(0)
     }
