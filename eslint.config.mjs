@@ -35,7 +35,9 @@ export default tseslint.config(
       // `undefined` is excluded by reasoning where the compiler cannot follow; indices mostly.
       '@typescript-eslint/no-non-null-assertion': 'off',
       // Drivers fulfil a contract of promises, also where they have nothing to wait for.
-      '@typescript-eslint/require-await': 'off'
+      '@typescript-eslint/require-await': 'off',
+      // Nor has every coroutine function something to yield for.
+      'require-yield': 'off'
     }
   },
   { files: ['shared/syscall/**/*.ts'], rules: only('koffi') },
