@@ -3,7 +3,7 @@
  *
  * @see iothread.c in QEMU
  */
-import { Worker } from 'node:worker_threads'
+import { Worker, type TransferListItem } from 'node:worker_threads'
 import { bugError, NBDError } from '../errors/nbd-error.ts'
 import { unmarshalError } from '../errors/marshal.ts'
 import { logLevel } from '../log/log.ts'
@@ -52,16 +52,16 @@ export class IOThread {
    * Runs a named function in the thread.
    *
    * @context main
-   * @param argument is copied, as by postMessage
+   * @param argument is copied, as by postMessage, but for what is in `transfer`
    * @returns its result; rejects with its error, class, errno and stack kept, or when the thread dies
    */
-  run<A, R>(entry: EntryPoint<A, R>, argument: A): Promise<R> {
+  run<A, R>(entry: EntryPoint<A, R>, argument: A, transfer: TransferListItem[] = []): Promise<R> {
     if (this.#fault) return Promise.reject(this.#fault)
     return new Promise<R>((resolve, reject) => {
       const id = this.#nextRun++
       this.#runs.set(id, { resolve: (result) => resolve(result as R), reject })
       const message: RunMessage = { id, module: entry.module, name: entry.name, argument }
-      this.#worker.postMessage(message)
+      this.#worker.postMessage(message, transfer)
     })
   }
 

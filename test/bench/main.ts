@@ -1,0 +1,19 @@
+/** `npm run bench -- NAME [--quick]`. */
+import { core } from './core.ts'
+
+const benches: Record<string, (quick: boolean) => Promise<void>> = { core }
+
+const args = process.argv.slice(2)
+const quick = args.includes('--quick')
+const names = args.filter((arg) => arg !== '--quick')
+const unknown = names.filter((name) => !(name in benches))
+if (names.length === 0 || unknown.length > 0) {
+  console.error(
+    `mqnbd bench: ${unknown.length > 0 ? `unknown: ${unknown.join(', ')}; ` : ''}known: ${Object.keys(benches).join(', ')}`
+  )
+  process.exit(2)
+}
+console.log(
+  `Node ${process.version}, ${process.platform} ${process.arch}; medians, smallest and largest of several runs`
+)
+for (const name of names) await benches[name]!(quick)
