@@ -84,5 +84,7 @@ function transportError(error: unknown): NBDError {
 /** getaddrinfo's failures have no errno. */
 function hostProblem(error: unknown): string | undefined {
   if (!(error instanceof Error) || !('syscall' in error) || error.syscall !== 'getaddrinfo') return undefined
-  return 'code' in error && error.code === 'ENOTFOUND' ? 'there is no such host' : 'the host cannot be looked up'
+  return 'code' in error && error.code === 'ENOTFOUND'
+    ? 'there is no such host'
+    : 'the host cannot be looked up'
 }

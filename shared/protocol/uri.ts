@@ -22,7 +22,8 @@ export interface NBDUri {
 
 /** `nbd://host:port/export`. The port is always named: whoever reads the line need not know the default. */
 export function formatTcpUri(host: string, port: number, exportName: string): string {
-  const authority = host.includes(':') ? `[${host}]` : host
+  // The zone of a link-local address stands behind a '%'.
+  const authority = host.includes(':') ? `[${host.replaceAll('%', '%25')}]` : encodeURIComponent(host)
   return `nbd://${authority}:${port}${path(exportName)}`
 }
 
