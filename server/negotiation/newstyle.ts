@@ -113,6 +113,8 @@ async function answerOption(
     await channel.discard(length)
     if (option === NBD_OPT_EXPORT_NAME) throw protocolError(`NBD_OPT_EXPORT_NAME: a name of ${length} bytes`)
     if (option === NBD_OPT_ABORT) return optAbort({ option, payload: Buffer.alloc(0), state, reply, refuse })
+    // Refused in whatever way, it clears what was set before.
+    if (option === NBD_OPT_SET_META_CONTEXT) state.contexts = undefined
     if (handler)
       await refuse(NBD_REP_ERR_TOO_BIG, `${nbdOptLookup(option)}: a payload of ${length} bytes is too big`)
     else await refuse(NBD_REP_ERR_UNSUP, `${nbdOptLookup(option)} is not supported`)

@@ -3,7 +3,7 @@ import type { BlockMap } from '../../shared/block/block-node.ts'
 import { giveMemory, takeMemory } from '../../shared/io/memory-pool.ts'
 import type { NBDRequest } from '../../shared/protocol/messages/request.ts'
 import { isCached } from '../../shared/syscall/page-cache.ts'
-import { encodeReadHeader, readHeaderSize, replyDone } from './reply.ts'
+import { encodeReadHeader, readHeaderSize, replyDone, replyReadFromFile } from './reply.ts'
 import { MAX_RESERVE } from './reply-writer.ts'
 import type { Transmission } from './transmission.ts'
 
@@ -31,16 +31,13 @@ export function cmdRead(transmission: Transmission, request: NBDRequest): undefi
     exp.node.map(offset, length, map) &&
     (map.resident || isCached(map.fd, map.offset, length))
   ) {
-    const arena = writer.reserve(headerSize)
-    encodeReadHeader(arena.memory.buffer, arena.end, request, structured)
-    writer.commit(headerSize)
-    writer.pushFile(map, length)
+    replyReadFromFile(writer, request, structured, map)
     return undefined
   }
   if (headerSize + length <= MAX_RESERVE) {
-    const { memory, end } = writer.reserve(headerSize + length)
-    if (exp.node.preadNowait(memory.address + end + headerSize, offset, length)) {
-      encodeReadHeader(memory.buffer, end, request, structured)
+    const { memory, used } = writer.reserve(headerSize + length)
+    if (exp.node.preadNowait(memory.address + used + headerSize, offset, length)) {
+      encodeReadHeader(memory.buffer, used, request, structured)
       writer.commit(headerSize + length)
       return undefined
     }

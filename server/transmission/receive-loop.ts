@@ -171,8 +171,9 @@ export class ReceiveLoop {
   async #waitForRoom(): Promise<void> {
     const { writer } = this.#transmission
     while (this.#isFull() && this.#error === undefined) {
+      writer.flush()
       if (writer.blocked) await writer.drain()
-      else await this.#waitForOne()
+      else if (this.#isFull()) await this.#waitForOne()
     }
   }
 

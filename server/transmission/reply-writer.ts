@@ -12,7 +12,7 @@ import { QIO_CHANNEL_ERR_BLOCK, type QIOChannelSocket } from '../../shared/io/ch
 import { giveMemory, takeMemory } from '../../shared/io/memory-pool.ts'
 import type { BlockMap } from '../../shared/block/block-node.ts'
 import { preadSync } from '../../shared/syscall/file-io.ts'
-import type { Memory } from '../../shared/syscall/memory.ts'
+import { Memory } from '../../shared/syscall/memory.ts'
 import { MAX_GATHER, MSG_MORE, setGather } from '../../shared/syscall/socket.ts'
 
 /** Replies that are gathered before they are sent anyway. */
@@ -22,28 +22,50 @@ export const MAX_RESERVE = 128 * 1024
 /** What is handed to node:net to wait with. */
 const WAIT_PIECE = 64 * 1024
 
+/** Memory that replies are built in, given back when all of them are sent. */
+interface Arena {
+  memory: Memory
+  /** Behind the last reply. */
+  used: number
+  /** Segments in the queue. */
+  segments: number
+}
+
+/** Bytes of memory: of an arena, of a piece of the pool that goes back there, or of neither. */
 interface MemorySegment {
   memory: Memory
   start: number
   end: number
-  /** The arena is still being filled; all else is given back when it has been sent. */
-  arena: boolean
+  owner: Arena | 'pool' | undefined
 }
 
+/** A part of a file. */
 interface FileSegment {
   file: number
   start: number
   end: number
+  onShort: OnShort | undefined
 }
 
 type Segment = MemorySegment | FileSegment
+
+/** What takes the place of the reply's end when its file turns out to be too short. */
+export interface OnShort {
+  /** Bytes that stand behind the file's in the queue, and would have told success. */
+  instead: number
+  /** Memory of the pool, and how much of it is the error. */
+  error: () => { memory: Memory; length: number }
+}
+
+let zeroes: Memory | undefined
 
 export class ReplyWriter {
   readonly #channel: QIOChannelSocket
   readonly #onError: (error: unknown) => void
   #queue: Segment[] = []
-  /** The last segment of the queue, when replies are being built in it. */
-  #arena: MemorySegment | undefined
+  #arena: Arena | undefined
+  /** The queue's last segment, when replies can be added to it. */
+  #open: MemorySegment | undefined
   #waiting: Promise<void> | undefined
   #broken = false
   /** Bytes of memory that wait to be sent. */
@@ -60,45 +82,51 @@ export class ReplyWriter {
     return this.#waiting !== undefined
   }
 
-  /** Where a reply can be built: `arena.memory`, from `arena.end`; `size` (up to MAX_RESERVE) bytes are free there. */
-  reserve(size: number): MemorySegment {
-    let arena = this.#arena
-    if (arena && arena.end + size > arena.memory.length) {
-      this.#sealArena()
+  /** Where a reply can be built: `memory`, from `used`; `size` (up to MAX_RESERVE) bytes are free there. */
+  reserve(size: number): Readonly<Pick<Arena, 'memory' | 'used'>> {
+    if (this.#arena && this.#arena.used + size > ARENA_SIZE) {
+      this.#open = undefined
+      const full = this.#arena
+      this.#arena = undefined
       this.#send()
-      arena = this.#arena
+      if (full.segments === 0) giveMemory(full.memory)
     }
-    if (!arena) {
-      arena = { memory: takeMemory(ARENA_SIZE), start: 0, end: 0, arena: true }
-      this.#arena = arena
-      this.#queue.push(arena)
-    }
-    return arena
+    return (this.#arena ??= { memory: takeMemory(ARENA_SIZE), used: 0, segments: 0 })
   }
 
-  /** Adds the `size` bytes that were built behind the arena's end. */
+  /** Adds the `size` bytes that were built where `reserve` said. */
   commit(size: number): void {
-    if (!this.#arena) return
-    this.#arena.end += size
+    const arena = this.#arena
+    if (!arena) return
+    if (!this.#open) {
+      this.#open = { memory: arena.memory, start: arena.used, end: arena.used, owner: arena }
+      this.#queue.push(this.#open)
+      arena.segments++
+    }
+    arena.used += size
+    this.#open.end = arena.used
     this.queuedBytes += size
   }
 
   /** Adds bytes of `memory`, which came from the pool and goes back there when they are sent. */
   pushMemory(memory: Memory, start: number, end: number): void {
-    this.#sealArena()
-    this.#queue.push({ memory, start, end, arena: false })
-    this.queuedBytes += end - start
+    this.#push({ memory, start, end, owner: 'pool' })
   }
 
-  /** Adds a part of a file. */
-  pushFile({ fd, offset }: BlockMap, length: number): void {
-    this.#sealArena()
-    this.#queue.push({ file: fd, start: offset, end: offset + length })
+  /**
+   * Adds a part of a file.
+   *
+   * @param onShort absent: when the file ends early, so does the connection
+   */
+  pushFile({ fd, offset }: BlockMap, length: number, onShort?: OnShort): void {
+    this.#open = undefined
+    this.#queue.push({ file: fd, start: offset, end: offset + length, onShort })
   }
 
   /** Sends what is there, as far as the socket takes it. */
   flush(): void {
     if (this.#queue.length > 0) this.#send()
+    if (this.#queue.length === 0) this.#giveArenaBack()
   }
 
   /** Resolves when all is sent, or the connection is broken. */
@@ -107,9 +135,17 @@ export class ReplyWriter {
     while (this.#waiting) await this.#waiting
   }
 
-  #sealArena(): void {
-    if (this.#arena) this.#arena.arena = false
+  #push(segment: MemorySegment): void {
+    this.#open = undefined
+    this.#queue.push(segment)
+    this.queuedBytes += segment.end - segment.start
+  }
+
+  /** An idle connection owns no memory. */
+  #giveArenaBack(): void {
+    if (this.#arena) giveMemory(this.#arena.memory)
     this.#arena = undefined
+    this.#open = undefined
   }
 
   #send(): void {
@@ -142,15 +178,15 @@ export class ReplyWriter {
 
   #sendFile(head: FileSegment): number {
     const sent = this.#channel.sendfile(head.file, head.start, head.end - head.start)
-    if (sent === 0) throw new NBDError('transport', 'the image has become shorter while it was read')
+    if (sent === 0) this.#replaceShort(head)
     return sent
   }
 
   #sendMemory(head: MemorySegment): number {
     const queue = this.#queue
-    // Room was reserved that nobody used.
-    if (head.start === head.end) return 0
-    if (queue.length === 1) return this.#channel.send(head.memory.address + head.start, head.end - head.start)
+    if (queue.length === 1) {
+      return this.#channel.send(head.memory.address + head.start, head.end - head.start)
+    }
     let count = 0
     let next: Segment | undefined = head
     while (next && !('file' in next) && count < MAX_GATHER) {
@@ -158,6 +194,29 @@ export class ReplyWriter {
       next = queue[count]
     }
     return this.#channel.sendGather(count, next ? MSG_MORE : 0)
+  }
+
+  /** The file ends within the queue's first segment: zeroes complete what was promised, and an error follows them. */
+  #replaceShort(head: FileSegment): void {
+    const { onShort } = head
+    if (!onShort) throw new NBDError('transport', 'the image has become shorter while it was read')
+    if (!zeroes) {
+      zeroes = Memory.allocate(WAIT_PIECE)
+      zeroes.buffer.fill(0)
+    }
+    const rest: Segment[] = []
+    for (let left = head.end - head.start; left > 0; left -= WAIT_PIECE) {
+      rest.push({ memory: zeroes, start: 0, end: Math.min(left, WAIT_PIECE), owner: undefined })
+      this.queuedBytes += Math.min(left, WAIT_PIECE)
+    }
+    const { memory, length } = onShort.error()
+    rest.push({ memory, start: 0, end: length, owner: 'pool' })
+    this.queuedBytes += length
+    this.#queue.splice(0, 1, ...rest)
+    // Only what is behind the file is skipped; it was added together with it.
+    const success = this.#queue[rest.length] as MemorySegment
+    success.start += onShort.instead
+    this.queuedBytes -= onShort.instead
   }
 
   /** Takes `sent` bytes off the queue. */
@@ -176,35 +235,47 @@ export class ReplyWriter {
   }
 
   #release(segment: Segment): void {
-    if ('file' in segment) return
-    if (segment.arena) this.#arena = undefined
-    giveMemory(segment.memory)
+    if ('file' in segment || segment.owner === undefined) return
+    if (segment === this.#open) this.#open = undefined
+    if (segment.owner === 'pool') {
+      giveMemory(segment.memory)
+    } else if (--segment.owner.segments === 0) {
+      // All that was built is sent: the arena in use begins anew, a full one is done with.
+      if (segment.owner === this.#arena) this.#arena.used = 0
+      else giveMemory(segment.memory)
+    }
   }
 
   async #sendLater(): Promise<void> {
     try {
       while (this.#queue.length > 0) {
-        // What is being sent must not be built in.
-        this.#sealArena()
+        // What is being sent must not grow.
+        this.#open = undefined
         const head = this.#queue[0]!
         const length = Math.min(WAIT_PIECE, head.end - head.start)
-        await this.#channel.writeAll(this.#piece(head, length))
+        const piece = this.#piece(head, length)
+        if (!piece) continue
+        await this.#channel.writeAll(piece)
         this.#consume(length)
         this.#sendNow()
       }
+      this.#giveArenaBack()
     } catch (error) {
       this.#break(error)
     }
   }
 
-  #piece(head: Segment, length: number): Buffer {
+  /** The first `length` bytes of the queue; undefined when they are no longer what they were. */
+  #piece(head: Segment, length: number): Buffer | undefined {
     if (!('file' in head)) return head.memory.buffer.subarray(head.start, head.start + length)
+    const piece = Buffer.allocUnsafeSlow(length)
     const memory = takeMemory(length)
     const n = preadSync(head.file, memory.address, length, head.start)
-    const bytes = Buffer.from(memory.buffer.subarray(0, Math.max(n, 0)))
+    memory.buffer.copy(piece, 0, 0, length)
     giveMemory(memory)
-    if (n !== length) throw new NBDError('transport', 'the image has become shorter while it was read')
-    return bytes
+    if (n === length) return piece
+    this.#replaceShort(head)
+    return undefined
   }
 
   #break(error: unknown): void {
@@ -215,9 +286,9 @@ export class ReplyWriter {
   }
 
   #drop(): void {
-    this.#sealArena()
     for (const segment of this.#queue) this.#release(segment)
     this.#queue = []
     this.queuedBytes = 0
+    this.#giveArenaBack()
   }
 }

@@ -1,7 +1,7 @@
 /** Asking what is cached. */
-import { declare, EBADF, errno } from './libc.ts'
+import { declare, EBADF, ENOTSUP, errno } from './libc.ts'
 import { Memory } from './memory.ts'
-import { preadNowait } from './file-io.ts'
+import { preadNowait, preadSync } from './file-io.ts'
 
 // glibc has no wrapper; the number is the same on every architecture. Linux 6.5 and later.
 const syscall = declare(
@@ -39,5 +39,8 @@ export function isCached(fd: number, offset: number, length: number): boolean {
   if (syscall(SYS_CACHESTAT, fd, range.address, stat.address, 0) !== 0) return false
   const first = Math.floor(offset / PAGE_SIZE)
   const last = Math.floor((offset + length - 1) / PAGE_SIZE)
-  return stat.buffer.readUInt32LE(0) >= last - first + 1
+  if (stat.buffer.readUInt32LE(0) < last - first + 1) return false
+  // Pages behind the end of a file that was cut off can be cached still.
+  const n = preadNowait(fd, probe.address, 1, offset + length - 1)
+  return n === 1 || (n === -ENOTSUP && preadSync(fd, probe.address, 1, offset + length - 1) === 1)
 }
