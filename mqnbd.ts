@@ -2,7 +2,9 @@
 /** The program: its commands, and how they end. The only file that knows both server and client. */
 import yargs from 'yargs'
 import { hideBin } from 'yargs/helpers'
+import { buildInfo } from './client/cli/info-options.ts'
 import { buildServe } from './server/cli/serve-options.ts'
+import { printable } from './shared/config/printable.ts'
 import { NBDError } from './shared/errors/nbd-error.ts'
 
 const USAGE_ERROR = 2
@@ -22,6 +24,9 @@ await yargs(hideBin(process.argv))
     // Each command's code is loaded when it runs.
     async (args) => process.exit(await (await import('./server/cli/serve.ts')).serve(args))
   )
+  .command('info [uri]', 'Print what a server tells about an export', buildInfo, async (args) =>
+    process.exit(await (await import('./client/cli/info.ts')).info(args))
+  )
   .demandCommand(1, 'which COMMAND?')
   .strictCommands()
   .strict()
@@ -31,9 +36,10 @@ await yargs(hideBin(process.argv))
   .alias('help', 'h')
   .alias('version', 'V')
   .fail((message, error) => {
-    if (!error || error.name === 'YError')
-      fail(`${message.replace(/\s+/g, ' ').trim()} (try 'mqnbd --help')`, USAGE_ERROR)
-    if (NBDError.is(error) && error.kind !== 'bug') fail(error.message, 1)
+    // What one of our checks returns comes as a string, whatever the types say.
+    if (!error || typeof error === 'string' || error.name === 'YError')
+      fail(`${printable(message.replace(/\s+/g, ' ').trim())} (try 'mqnbd --help')`, USAGE_ERROR)
+    if (NBDError.is(error) && error.kind !== 'bug') fail(printable(error.message), 1)
     // A fault of ours: whoever reports it needs the stack.
     fail(error.stack ?? String(error), 1)
   })

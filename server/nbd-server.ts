@@ -49,8 +49,10 @@ export class NBDServer {
   readonly #waiting: Accepted[] = []
   readonly #serving = new Set<Promise<void>>()
   #closing = false
+  /** Some client has chosen an export. */
+  #wasUsed = false
 
-  /** Called when a client that had chosen an export is gone, and no other is left. */
+  /** Called when no client is left, and one had chosen an export. */
   onLastClient: (() => void) | undefined
   /** Called when an IOThread died of a fault of its own, and its connections with it; `left` others serve on. */
   onFault: ((error: Error, left: number) => void) | undefined
@@ -174,8 +176,9 @@ export class NBDServer {
   }
 
   #ended(negotiated: boolean): void {
+    if (negotiated) this.#wasUsed = true
     const next = this.#waiting.shift()
     if (next) this.#serve(next)
-    else if (negotiated && this.#serving.size === 0 && !this.#closing) this.onLastClient?.()
+    else if (this.#wasUsed && this.#serving.size === 0 && !this.#closing) this.onLastClient?.()
   }
 }

@@ -1,6 +1,7 @@
 /** The options of `mqnbd serve`, with qemu-nbd's names and letters, and what they mean. */
 import type { ArgumentsCamelCase, Argv, InferredOptionTypes, Options } from 'yargs'
 import { parseInteger } from '../../shared/config/integer.ts'
+import { configError } from '../../shared/errors/nbd-error.ts'
 import { parseSize } from '../../shared/config/size.ts'
 import { LOG_LEVELS } from '../../shared/log/log.ts'
 import { NBD_DEFAULT_PORT } from '../../shared/protocol/uri.ts'
@@ -97,6 +98,7 @@ export const buildServe = (
     .positional('image', { type: 'string', describe: 'File, block device, or memory:SIZE' })
     .options(serveOptions)
     .check(({ image }) => !!image || 'serve: which IMAGE?')
+    .check(() => oddBoolean(process.argv) ?? true)
     .example('mqnbd serve disk.img -t', 'serve disk.img at nbd://localhost:10809 until Ctrl-C')
     .example(
       'mqnbd serve disk.img -r -k /tmp/nbd.sock',
@@ -127,7 +129,30 @@ export const exportOptions = (args: ServeArguments): ExportOptions => ({
 })
 
 /** @throws NBDError of kind `config` */
-export const listenAddress = (args: ServeArguments): ListenAddress =>
-  args.socket === undefined
-    ? { host: args.bind, port: parseInteger(args.port, '--port', 0, 65535) }
-    : { path: args.socket }
+export function listenAddress(args: ServeArguments): ListenAddress {
+  const port = parseInteger(args.port, '--port', 0, 65535)
+  if (args.socket === undefined) {
+    return { host: nonEmpty(args.bind, '--bind: which address? (0.0.0.0 for all)'), port }
+  }
+  return { path: nonEmpty(args.socket, '--socket: which path?') }
+}
+
+/** @throws NBDError of kind `config` */
+export const pidFile = (args: ServeArguments): string | undefined =>
+  args.pidFile === undefined ? undefined : nonEmpty(args.pidFile, '--pid-file: which file?')
+
+function nonEmpty(text: string, question: string): string {
+  if (text === '') throw configError(question)
+  return text
+}
+
+/** yargs takes `--read-only=maybe` for a no. @returns what is wrong */
+function oddBoolean(argv: string[]): string | undefined {
+  for (const [name, option] of Object.entries<Options>(serveOptions)) {
+    const value = argv.find((arg) => arg.startsWith(`--${name}=`))?.slice(name.length + 3)
+    if (option.type === 'boolean' && value !== undefined && value !== 'true' && value !== 'false') {
+      return `--${name} takes no value, or true or false: not '${value}'`
+    }
+  }
+  return undefined
+}

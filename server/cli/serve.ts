@@ -6,6 +6,7 @@ import { configError } from '../../shared/errors/nbd-error.ts'
 import { reason } from '../../shared/errors/system-error.ts'
 import { log, setLogLevel } from '../../shared/log/log.ts'
 import { formatTcpUri, formatUnixUri } from '../../shared/protocol/uri.ts'
+import { printable } from '../../shared/config/printable.ts'
 import { formatSize } from '../../shared/config/size.ts'
 import type { ListenAddress, NBDListener } from '../listener/nbd-listener.ts'
 import { NBDServer } from '../nbd-server.ts'
@@ -13,6 +14,7 @@ import {
   exportOptions,
   imageOptions,
   listenAddress,
+  pidFile,
   serverOptions,
   type ServeArguments
 } from './serve-options.ts'
@@ -33,6 +35,7 @@ const IMPATIENCE_MS = 1000
 export async function serve(args: ServeArguments): Promise<number> {
   setLogLevel(args.logLevel)
   const address = listenAddress(args)
+  const pid = pidFile(args)
   const threads = serverOptions(args)
   const node = await openImage(imageOptions(args))
   const server = await NBDServer.start(threads)
@@ -40,15 +43,15 @@ export async function serve(args: ServeArguments): Promise<number> {
     await server.addExport(node, exportOptions(args))
     const ended = untilEnd(server, args.persistent ?? false)
     const listener = await server.listen(address)
-    if (args.pidFile !== undefined) writePidFile(args.pidFile)
+    if (pid !== undefined) writePidFile(pid)
     const access = node.readOnly ? ', read-only' : ''
     process.stdout.write(
-      `mqnbd: serving '${args.image!}' (${formatSize(node.length)}${access}) at ${uri(address, listener, args.exportName)}\n`
+      `mqnbd: serving '${printable(args.image!)}' (${formatSize(node.length)}${access}) at ${uri(address, listener, args.exportName)}\n`
     )
     return await ended
   } finally {
     await server.close(SHUTDOWN_TIMEOUT_MS)
-    if (args.pidFile !== undefined) removePidFile(args.pidFile)
+    if (pid !== undefined) removePidFile(pid)
   }
 }
 

@@ -1,6 +1,7 @@
 /** The path of a Unix socket that is to be listened on. */
 import * as fs from 'node:fs'
 import * as net from 'node:net'
+import { dirname } from 'node:path'
 import { configError } from '../../shared/errors/nbd-error.ts'
 import { errnoName, errnoOf, reason } from '../../shared/errors/system-error.ts'
 
@@ -15,6 +16,9 @@ const MAX_PATH = 107
 export async function claimUnixPath(path: string): Promise<void> {
   if (Buffer.byteLength(path) > MAX_PATH) {
     throw configError(`cannot listen on '${path}': the path of a socket is at most ${MAX_PATH} bytes long`)
+  }
+  if (!fs.existsSync(dirname(path))) {
+    throw configError(`cannot listen on '${path}': there is no such directory`)
   }
   const stat = fs.lstatSync(path, { throwIfNoEntry: false })
   if (!stat) return

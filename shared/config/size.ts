@@ -11,7 +11,7 @@ const SUFFIXES = 'BKMGTPE'
  * @throws NBDError of kind `config`
  */
 export function parseSize(text: string, what: string): number {
-  const match = /^(\d+)(\.\d+)?([BKMGTPE])?(?:i?B)?$/i.exec(text.trim())
+  const match = /^(\d+)(\.\d+)?(?:([KMGTPE])(?:i?B)?|B)?$/i.exec(text.trim())
   if (!match) throw configError(`${what}: '${text}' is not a size, such as 512, 64K, 10M or 1.5G`)
   const [, whole, fraction, suffix = 'B'] = match
   const bytes = Number(whole! + (fraction ?? '')) * 1024 ** SUFFIXES.indexOf(suffix.toUpperCase())

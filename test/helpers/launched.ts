@@ -1,7 +1,12 @@
 /** A child process of a test, ended by its own id when the test ends. */
 import { spawn, type ChildProcess } from 'node:child_process'
 import type { Test } from 'tap'
+import { findProgram } from './requires.ts'
 import { within } from './wait-for.ts'
+
+// Ends a child with its parent, also when that is killed because it took too long. It has the child's process id.
+const setpriv = findProgram('setpriv')
+const withParent = setpriv === undefined ? [] : [setpriv, '--pdeathsig', 'KILL', '--']
 
 export interface Exit {
   status: number | null
@@ -17,7 +22,8 @@ export class Launched {
   #listeners = new Set<() => void>()
 
   constructor(t: Test, command: string, args: string[], env: Record<string, string> = {}) {
-    this.child = spawn(command, args, { stdio: ['ignore', 'pipe', 'pipe'], env: { ...process.env, ...env } })
+    const [program, ...rest] = [...withParent, command, ...args]
+    this.child = spawn(program!, rest, { stdio: ['ignore', 'pipe', 'pipe'], env: { ...process.env, ...env } })
     this.child.stdout!.setEncoding('utf8').on('data', (text: string) => this.#add('stdout', text))
     this.child.stderr!.setEncoding('utf8').on('data', (text: string) => this.#add('stderr', text))
     this.exit = new Promise((resolve, reject) => {

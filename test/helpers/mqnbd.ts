@@ -3,12 +3,22 @@ import * as path from 'node:path'
 import { fileURLToPath } from 'node:url'
 import type { Test } from 'tap'
 import { Launched, run, type Ran } from './launched.ts'
+import { tempDir } from './temp-dir.ts'
 
 /** The built program. */
 export const MQNBD = fileURLToPath(new URL('../../mqnbd.js', import.meta.url))
 
-/** Runs `mqnbd ...` to its end. */
-export const mqnbd = (t: Test, ...args: string[]): Promise<Ran> => run(t, process.execPath, [MQNBD, ...args])
+/** How long a command may take that is to be refused, or only prints something. */
+const SHORT_MS = 30_000
+
+/** Runs `mqnbd ...` to its end, which must come soon. */
+export const mqnbd = (t: Test, ...args: string[]): Promise<Ran> =>
+  run(t, process.execPath, [MQNBD, ...args], SHORT_MS)
+
+interface ServeOptions {
+  once?: boolean
+  under?: string[]
+}
 
 export class Mqnbd {
   readonly process: Launched
@@ -26,13 +36,20 @@ export class Mqnbd {
   /**
    * `mqnbd serve ARGS`, ready to serve; ended with the test. Without -k or -p among the arguments, on a Unix socket in
    * a directory of the test's own; persistent unless `once`.
+   *
+   * @param options.under a command that runs it, such as strace; it must keep the process id, or end with the server
    */
-  static async serve(t: Test, args: string[], { once = false } = {}): Promise<Mqnbd> {
+  static async serve(
+    t: Test,
+    args: string[],
+    { once = false, under = [] }: ServeOptions = {}
+  ): Promise<Mqnbd> {
     const own = !args.includes('-k') && !args.includes('-p')
-    const socket = own ? path.join(t.testdir({}), 's') : args[args.indexOf('-k') + 1]
+    const socket = own ? path.join(tempDir(t), 's') : args[args.indexOf('-k') + 1]
     const where = own ? ['-k', socket!] : []
     const persistent = once ? [] : ['-t']
-    const launched = new Launched(t, process.execPath, [MQNBD, 'serve', ...args, ...persistent, ...where])
+    const [command, ...rest] = [...under, process.execPath, MQNBD, 'serve', ...args, ...persistent, ...where]
+    const launched = new Launched(t, command!, rest)
     const [, uri] = await launched.output('stdout', /^mqnbd: serving .* at (nbd\S+)\n/m)
     return new Mqnbd(launched, uri!, args.includes('-p') ? undefined : socket)
   }

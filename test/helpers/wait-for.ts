@@ -8,7 +8,7 @@
 export async function waitFor<T>(
   name: string,
   condition: () => T | Promise<T>,
-  timeoutMs = 20_000
+  timeoutMs = 30_000
 ): Promise<NonNullable<T>> {
   const end = performance.now() + timeoutMs
   for (;;) {
@@ -20,7 +20,7 @@ export async function waitFor<T>(
 }
 
 /** `promise`, or an error when it has not settled in time. */
-export async function within<T>(name: string, promise: Promise<T>, timeoutMs = 20_000): Promise<T> {
+export async function within<T>(name: string, promise: Promise<T>, timeoutMs = 30_000): Promise<T> {
   let timer: NodeJS.Timeout | undefined
   const late = new Promise<never>((_, reject) => {
     timer = setTimeout(() => reject(new Error(`waited ${timeoutMs} ms for ${name}`)), timeoutMs)

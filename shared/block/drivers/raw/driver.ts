@@ -1,16 +1,14 @@
 /**
  * The `raw` driver: the bytes of another node, or a slice of them.
  *
- * When the format was not named but guessed to be raw, a write that would make the start look like another format
- * is refused: the next one who guesses would be led by the guest's bytes to, say, a backing file of its choice.
+ * When the format was not named but guessed to be raw, a StartGuard watches over the start.
  *
  * Concurrency: that of the node below.
  *
  * @see QEMU block/raw-format.c
  */
-import { configError, NBDError } from '../../../errors/nbd-error.ts'
-import { Memory } from '../../../syscall/memory.ts'
-import { EPERM } from '../../../syscall/libc.ts'
+import { configError } from '../../../errors/nbd-error.ts'
+import type { Memory } from '../../../syscall/memory.ts'
 import type {
   BlockExtent,
   BlockLimits,
@@ -20,7 +18,8 @@ import type {
   WriteZeroesOptions
 } from '../../block-node.ts'
 import { attachNode, openNode, type BlockDriver, type NodeOptions } from '../../driver-registry.ts'
-import { PROBE_SIZE, probeFormat } from '../../probe.ts'
+import { PROBE_SIZE } from '../../probe.ts'
+import { newGuardMemory, StartGuard } from './start-guard.ts'
 
 export interface RawOptions extends NodeOptions {
   driver: 'raw'
@@ -37,7 +36,8 @@ interface RawHandle extends NodeHandle {
   child: NodeHandle
   offset: number
   length: number
-  probed: boolean
+  /** Of the StartGuard, when the format was guessed. */
+  guard: SharedArrayBuffer | undefined
 }
 
 export class RawNode implements BlockNode {
@@ -47,15 +47,15 @@ export class RawNode implements BlockNode {
   readonly limits: BlockLimits
   readonly #child: BlockNode
   readonly #offset: number
-  readonly #probed: boolean
+  readonly #guard: StartGuard | undefined
 
-  constructor(child: BlockNode, { offset, length, probed }: Pick<RawHandle, 'offset' | 'length' | 'probed'>) {
+  constructor(child: BlockNode, { offset, length, guard }: Pick<RawHandle, 'offset' | 'length' | 'guard'>) {
     this.length = length
     this.readOnly = child.readOnly
     this.limits = child.limits
     this.#child = child
     this.#offset = offset
-    this.#probed = probed
+    this.#guard = guard && new StartGuard(child, guard)
   }
 
   map(offset: number, length: number, out: BlockMap): boolean {
@@ -72,21 +72,29 @@ export class RawNode implements BlockNode {
 
   pwriteNowait(address: number, offset: number, length: number): boolean {
     // What touches a guarded start takes the long way, where its bytes can be looked at.
-    if (this.#isGuarded(offset)) return false
+    if (this.#guard?.covers(this.#offset + offset)) return false
     return this.#child.pwriteNowait(address, this.#offset + offset, length)
   }
 
-  async pwrite(memory: Memory, at: number, offset: number, length: number): Promise<void> {
-    if (this.#isGuarded(offset)) await this.#checkStart(memory, at, offset, length)
-    return this.#child.pwrite(memory, at, this.#offset + offset, length)
+  pwrite(memory: Memory, at: number, offset: number, length: number): Promise<void> {
+    const target = this.#offset + offset
+    const write = (): Promise<void> => this.#child.pwrite(memory, at, target, length)
+    if (!this.#guard?.covers(target)) return write()
+    return this.#guard.change((start) => memory.buffer.copy(start, target, at, at + length), write)
   }
 
   pwriteZeroes(offset: number, length: number, options: WriteZeroesOptions): Promise<void> {
-    return this.#child.pwriteZeroes(this.#offset + offset, length, options)
+    const target = this.#offset + offset
+    const zero = (): Promise<void> => this.#child.pwriteZeroes(target, length, options)
+    if (!this.#guard?.covers(target)) return zero()
+    return this.#guard.change((start) => start.subarray(target, target + length).fill(0), zero)
   }
 
-  pdiscard(offset: number, length: number): Promise<void> {
-    return this.#child.pdiscard(this.#offset + offset, length)
+  async pdiscard(offset: number, length: number): Promise<void> {
+    const end = this.#offset + offset + length
+    // A hint: what a guard covers stays as it is.
+    const start = Math.max(this.#offset + offset, this.#guard ? PROBE_SIZE : 0)
+    if (start < end) await this.#child.pdiscard(start, end - start)
   }
 
   flush(): Promise<void> {
@@ -107,32 +115,12 @@ export class RawNode implements BlockNode {
       child: this.#child.handle(),
       offset: this.#offset,
       length: this.length,
-      probed: this.#probed
+      guard: this.#guard?.memory
     }
   }
 
   close(): Promise<void> {
     return this.#child.close()
-  }
-
-  #isGuarded(offset: number): boolean {
-    return this.#probed && this.#offset + offset < PROBE_SIZE
-  }
-
-  /** Refuses a write after which the start of the file would be taken for another format. */
-  async #checkStart(memory: Memory, at: number, offset: number, length: number): Promise<void> {
-    const size = Math.min(PROBE_SIZE, this.#child.length)
-    const start = Memory.allocate(size)
-    await this.#child.pread(start, 0, 0, size)
-    const target = this.#offset + offset
-    memory.buffer.copy(start.buffer, target, at, at + Math.min(length, size - target))
-    const format = probeFormat(start.buffer.subarray(0, size))
-    if (format === 'raw') return
-    throw new NBDError(
-      'request',
-      `this write would make the image look like ${format}, and its format was not named when it was opened (name it: --format raw)`,
-      { errno: EPERM }
-    )
   }
 }
 
@@ -152,7 +140,7 @@ export const rawDriver: BlockDriver<RawOptions, RawHandle> = {
           `size ${length} at offset ${offset} goes beyond the end of the image, which has ${child.length} bytes`
         )
       }
-      return new RawNode(child, { offset, length, probed })
+      return new RawNode(child, { offset, length, guard: probed ? newGuardMemory() : undefined })
     } catch (error) {
       await child.close()
       throw error

@@ -1,0 +1,157 @@
+/**
+ * One connection to a server, from connecting to its end.
+ *
+ *   READY   requests are taken
+ *   DEAD    a fault, of the server or the network, has ended it; `reason` says which
+ *   CLOSED  we have ended it
+ *
+ * @context the thread that opened it
+ */
+import { bugError, NBDError } from '../../shared/errors/nbd-error.ts'
+import type { QIOChannelSocket } from '../../shared/io/channel-socket.ts'
+import { connectSocket } from '../../shared/io/connect.ts'
+import { NBD_EOVERFLOW } from '../../shared/protocol/constants.ts'
+import { formatUri, type NBDUri } from '../../shared/protocol/uri.ts'
+import { negotiate } from '../negotiation/newstyle.ts'
+import type { Negotiated } from '../negotiation/negotiated.ts'
+import { describe, type Command } from '../transmission/pending-request.ts'
+import { ESHUTDOWN } from '../transmission/reply-error.ts'
+import { Transmission } from '../transmission/transmission.ts'
+
+export type ConnectionState = 'READY' | 'DEAD' | 'CLOSED'
+
+export class Connection {
+  readonly negotiated: Negotiated
+  readonly #channel: QIOChannelSocket
+  readonly #transmission: Transmission
+  /** Resolves when the descriptor is closed and nothing is in flight. */
+  readonly #ended: Promise<void>
+  #state: ConnectionState = 'READY'
+  #reason: NBDError | undefined
+
+  private constructor(channel: QIOChannelSocket, negotiated: Negotiated) {
+    this.negotiated = negotiated
+    this.#channel = channel
+    this.#transmission = new Transmission(channel, negotiated)
+    this.#ended = this.#run()
+  }
+
+  /**
+   * Connects and negotiates.
+   *
+   * @param timeoutMs for both together
+   * @returns a connection that is READY
+   * @throws NBDError of kind `transport`, `protocol`, `request` (the server refuses) or `config`
+   */
+  static async open(uri: NBDUri, timeoutMs: number): Promise<Connection> {
+    const start = performance.now()
+    try {
+      const channel = await connectSocket(uri.address, timeoutMs)
+      const left = Math.max(0, timeoutMs - (performance.now() - start))
+      const negotiated = await withinTime(channel, negotiate(channel, uri.exportName), left, timeoutMs)
+      const connection = new Connection(channel, negotiated)
+      if (Number.isSafeInteger(negotiated.size)) return connection
+      await connection.close()
+      throw new NBDError('request', 'the export is larger than 2^53 - 1 bytes, which is not supported', {
+        errno: NBD_EOVERFLOW
+      })
+    } catch (error) {
+      throw NBDError.is(error) ? withContext(`cannot open '${formatUri(uri)}'`, error) : error
+    }
+  }
+
+  get state(): ConnectionState {
+    return this.#state
+  }
+
+  /** Why it is DEAD. */
+  get reason(): NBDError | undefined {
+    return this.#reason
+  }
+
+  /**
+   * Sends a request and waits for its reply.
+   *
+   * @see Transmission.request
+   */
+  async request(command: Command): Promise<number[]> {
+    if (this.#state !== 'READY') throw this.#refusal(command)
+    try {
+      return await this.#transmission.request(command)
+    } catch (error) {
+      if (NBDError.is(error) && error.kind === 'request' && error.errno === ESHUTDOWN) this.#leave()
+      throw error
+    }
+  }
+
+  /** Takes no more requests, waits for replies to those in flight, and takes leave. Never fails. */
+  async close(): Promise<void> {
+    if (this.#state === 'READY') {
+      this.#state = 'CLOSED'
+      await this.#disconnect()
+    }
+    await this.#ended
+  }
+
+  async #run(): Promise<void> {
+    const reason = await this.#transmission.run()
+    if (this.#state === 'READY') {
+      this.#state = 'DEAD'
+      this.#reason = reason
+    }
+    await this.#channel.close()
+  }
+
+  /** A server that shuts down is to be left in order, as the specification demands. */
+  #leave(): void {
+    if (this.#state !== 'READY') return
+    this.#state = 'DEAD'
+    this.#reason = new NBDError('transport', 'the server is shutting down', { errno: ESHUTDOWN })
+    void this.#disconnect()
+  }
+
+  async #disconnect(): Promise<void> {
+    await this.#transmission.disconnect()
+    await this.#channel.close()
+  }
+
+  #refusal(command: Command): NBDError {
+    const text = describe(command)
+    if (this.#state === 'CLOSED') return new NBDError('transport', `${text}: the connection was closed`)
+    if (!this.#reason) return bugError('a dead connection without a reason')
+    return withContext(text, this.#reason)
+  }
+}
+
+/** `negotiation`, or an error when it has not ended in time; on any error the channel is closed. */
+async function withinTime(
+  channel: QIOChannelSocket,
+  negotiation: Promise<Negotiated>,
+  leftMs: number,
+  timeoutMs: number
+): Promise<Negotiated> {
+  let late = false
+  const timer = setTimeout(() => {
+    late = true
+    channel.shutdown()
+  }, leftMs)
+  try {
+    return await negotiation
+  } catch (error) {
+    await channel.close()
+    throw late
+      ? new NBDError('transport', `the handshake did not end within ${timeoutMs} ms`, { cause: error })
+      : error
+  } finally {
+    clearTimeout(timer)
+  }
+}
+
+/** An error that also says what it kept from happening. */
+function withContext(what: string, error: NBDError): NBDError {
+  const { kind, errno } = error
+  return new NBDError(kind, `${what}: ${error.message}`, {
+    ...(errno === undefined ? {} : { errno }),
+    cause: error
+  })
+}

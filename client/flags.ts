@@ -1,0 +1,49 @@
+/** What a server says that an export can do, in nbdinfo's words. */
+import {
+  NBD_FLAG_CAN_MULTI_CONN,
+  NBD_FLAG_READ_ONLY,
+  NBD_FLAG_ROTATIONAL,
+  NBD_FLAG_SEND_CACHE,
+  NBD_FLAG_SEND_DF,
+  NBD_FLAG_SEND_FAST_ZERO,
+  NBD_FLAG_SEND_FLUSH,
+  NBD_FLAG_SEND_FUA,
+  NBD_FLAG_SEND_TRIM,
+  NBD_FLAG_SEND_WRITE_ZEROES
+} from '../shared/protocol/constants.ts'
+import type { Negotiated } from './negotiation/negotiated.ts'
+
+export interface NBDFlags {
+  readonly readOnly: boolean
+  readonly rotational: boolean
+  /** `blockStatus` works. */
+  readonly canBlockStatus: boolean
+  readonly canCache: boolean
+  readonly canDf: boolean
+  /** `zero` takes `fast`. */
+  readonly canFastZero: boolean
+  readonly canFlush: boolean
+  /** Writes take `fua`. */
+  readonly canFua: boolean
+  /** Several connections see each other's flushed writes. */
+  readonly canMultiConn: boolean
+  readonly canTrim: boolean
+  readonly canZero: boolean
+}
+
+export function flagsOf({ flags, allocationId }: Pick<Negotiated, 'flags' | 'allocationId'>): NBDFlags {
+  const has = (flag: number): boolean => (flags & flag) !== 0
+  return {
+    readOnly: has(NBD_FLAG_READ_ONLY),
+    rotational: has(NBD_FLAG_ROTATIONAL),
+    canBlockStatus: allocationId !== undefined,
+    canCache: has(NBD_FLAG_SEND_CACHE),
+    canDf: has(NBD_FLAG_SEND_DF),
+    canFastZero: has(NBD_FLAG_SEND_FAST_ZERO),
+    canFlush: has(NBD_FLAG_SEND_FLUSH),
+    canFua: has(NBD_FLAG_SEND_FUA),
+    canMultiConn: has(NBD_FLAG_CAN_MULTI_CONN),
+    canTrim: has(NBD_FLAG_SEND_TRIM),
+    canZero: has(NBD_FLAG_SEND_WRITE_ZEROES)
+  }
+}

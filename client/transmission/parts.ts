@@ -1,0 +1,49 @@
+/** Splitting what is too long for one request. */
+import { NBD_MAX_BUFFER_SIZE } from '../../shared/protocol/limits.ts'
+import type { BlockSizes } from '../../shared/protocol/messages/export-info.ts'
+import { NBD_MAX_PARTS_IN_FLIGHT } from './limits.ts'
+
+/**
+ * Longest READ or WRITE: what the server allows, in whole blocks, and no more than any server should bear, since one
+ * that knows no bound may still have little memory.
+ */
+export const maxPayload = ({ minimum, maximum }: BlockSizes): number => {
+  const allowed = Math.min(maximum, NBD_MAX_BUFFER_SIZE)
+  return allowed - (allowed % minimum)
+}
+
+/**
+ * Calls `send` for each part of a range, several at a time. When one fails, no more are started.
+ *
+ * @param send gets the position relative to the range's start
+ * @throws the first error, when all that were started have ended: nothing uses the caller's memory any more
+ */
+export async function inParts(
+  length: number,
+  max: number,
+  send: (at: number, length: number) => Promise<unknown>
+): Promise<void> {
+  if (length > 0 && length <= max) {
+    await send(0, length)
+    return
+  }
+  let at = 0
+  let failed = false
+  let failure: unknown
+  const worker = async (): Promise<void> => {
+    while (at < length && !failed) {
+      const start = at
+      const size = Math.min(max, length - start)
+      at += size
+      try {
+        await send(start, size)
+      } catch (error) {
+        if (!failed) failure = error
+        failed = true
+      }
+    }
+  }
+  const workers = Math.min(NBD_MAX_PARTS_IN_FLIGHT, Math.ceil(length / max))
+  await Promise.all(Array.from({ length: workers }, worker))
+  if (failed) throw failure
+}

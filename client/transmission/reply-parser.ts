@@ -1,0 +1,237 @@
+/**
+ * Takes the stream of replies apart, in whatever pieces it comes, and settles the requests that they answer. Knows
+ * nothing of sockets.
+ *
+ * @see states.ts
+ */
+import { protocolError } from '../../shared/errors/nbd-error.ts'
+import {
+  NBD_CMD_READ,
+  NBD_OK,
+  NBD_REPLY_FLAG_DONE,
+  NBD_SIMPLE_REPLY_MAGIC,
+  NBD_STRUCTURED_REPLY_MAGIC
+} from '../../shared/protocol/constants.ts'
+import { decodeSimpleReply, NBD_SIMPLE_REPLY_SIZE } from '../../shared/protocol/messages/simple-reply.ts'
+import {
+  decodeChunk,
+  NBD_CHUNK_CONTEXT_SIZE,
+  NBD_CHUNK_OFFSET_SIZE,
+  NBD_CHUNK_SIZE,
+  NBD_EXTENT_SIZE
+} from '../../shared/protocol/messages/structured-chunk.ts'
+import type { Memory } from '../../shared/syscall/memory.ts'
+import type { CookieTable } from './cookie-table.ts'
+import { describe, type PendingRequest } from './pending-request.ts'
+import {
+  HOLE_SIZE,
+  placeOf,
+  stateAfterHeader,
+  takeContext,
+  takeError,
+  takeExtent,
+  takeHole
+} from './reply-chunk.ts'
+import { replyError } from './reply-error.ts'
+import {
+  STATE_CONTEXT,
+  STATE_DATA,
+  STATE_ERROR,
+  STATE_EXTENTS,
+  STATE_HOLE,
+  STATE_OFFSET,
+  STATE_REPLY,
+  type ReplyState
+} from './states.ts'
+
+const MAGIC_SIZE = 4
+/** Less than this is sooner copied from the window, together with the replies behind it, than received on its own. */
+const MIN_DIRECT = 16 * 1024
+
+/** Data that may be received straight to where they belong. */
+export interface DirectData {
+  memory: Memory
+  at: number
+  length: number
+}
+
+export class ReplyParser {
+  readonly #table: CookieTable
+  readonly #structured: boolean
+  readonly #allocationId: number | undefined
+  #state: ReplyState = STATE_REPLY
+  // Of the reply or chunk that has begun:
+  #request: PendingRequest | undefined
+  #cookieHigh = 0
+  #cookieLow = 0
+  #type = 0
+  #isLast = true
+  /** Bytes of payload that are still to come. */
+  #left = 0
+  /** Where the next byte of data belongs. */
+  #at = 0
+  /** Bytes that the extents so far describe. */
+  #covered = 0
+
+  constructor(table: CookieTable, structured: boolean, allocationId: number | undefined) {
+    this.#table = table
+    this.#structured = structured
+    this.#allocationId = allocationId
+  }
+
+  /** STATE_REPLY between two replies, or two chunks. */
+  get state(): ReplyState {
+    return this.#state
+  }
+
+  /** When all that was received is consumed: what may be received by other means, followed by `directReceived`. */
+  get direct(): DirectData | undefined {
+    const memory = this.#request?.command.target?.memory
+    if (this.#state !== STATE_DATA || this.#left < MIN_DIRECT || !memory) return undefined
+    return { memory, at: this.#at, length: this.#left }
+  }
+
+  /** All of the `direct` data have been received. @throws NBDError of kind `protocol` */
+  directReceived(): void {
+    this.#left = 0
+    this.#endPayload()
+  }
+
+  /**
+   * Takes what it can of the bytes from `start` to `end`.
+   *
+   * @returns where it stopped; the caller brings more behind what is left, which is always less than 16 KiB
+   * @throws NBDError of kind `protocol`; the stream is then out of step for good
+   */
+  consume(buf: Buffer, start: number, end: number): number {
+    for (let at = start; ;) {
+      const next = this.#step(buf, at, end)
+      if (next === at) return at
+      at = next
+    }
+  }
+
+  /** @returns the position behind what it took; `at` when there is not enough */
+  #step(buf: Buffer, at: number, end: number): number {
+    const there = end - at
+    switch (this.#state) {
+      case STATE_REPLY:
+        return this.#takeHeader(buf, at, there)
+      case STATE_DATA:
+        return this.#takeData(buf, at, Math.min(this.#left, there))
+      case STATE_EXTENTS:
+        return this.#takeExtents(buf, at, Math.min(this.#left, there))
+      case STATE_OFFSET:
+        if (there < NBD_CHUNK_OFFSET_SIZE) return at
+        this.#left -= NBD_CHUNK_OFFSET_SIZE
+        this.#at = placeOf(this.#request!, buf, at, this.#left)
+        this.#state = STATE_DATA
+        return at + NBD_CHUNK_OFFSET_SIZE
+      case STATE_HOLE:
+        if (there < HOLE_SIZE) return at
+        takeHole(this.#request!, buf, at)
+        this.#endPayload()
+        return at + HOLE_SIZE
+      case STATE_CONTEXT:
+        if (there < NBD_CHUNK_CONTEXT_SIZE) return at
+        takeContext(this.#request!, buf, at, this.#allocationId)
+        this.#left -= NBD_CHUNK_CONTEXT_SIZE
+        this.#covered = 0
+        this.#state = STATE_EXTENTS
+        return at + NBD_CHUNK_CONTEXT_SIZE
+      case STATE_ERROR:
+        if (there < this.#left) return at
+        takeError(this.#request!, this.#type, buf, at, this.#left)
+        this.#endPayload()
+        return at + this.#left
+    }
+  }
+
+  #takeHeader(buf: Buffer, at: number, there: number): number {
+    if (there < MAGIC_SIZE) return at
+    const magic = buf.readUInt32BE(at)
+    if (magic === NBD_SIMPLE_REPLY_MAGIC) {
+      if (there < NBD_SIMPLE_REPLY_SIZE) return at
+      this.#takeSimpleReply(buf, at)
+      return at + NBD_SIMPLE_REPLY_SIZE
+    }
+    if (magic === NBD_STRUCTURED_REPLY_MAGIC && this.#structured) {
+      if (there < NBD_CHUNK_SIZE) return at
+      this.#takeChunk(buf, at)
+      return at + NBD_CHUNK_SIZE
+    }
+    const why = magic === NBD_STRUCTURED_REPLY_MAGIC ? ': structured replies were not negotiated' : ''
+    throw protocolError(`wrong reply magic 0x${magic.toString(16)}${why}`)
+  }
+
+  #takeSimpleReply(buf: Buffer, at: number): void {
+    const { error, cookieHigh, cookieLow } = decodeSimpleReply(buf, at)!
+    const request = this.#find(cookieHigh, cookieLow)
+    const { command } = request
+    this.#isLast = true
+    if (error === NBD_OK && command.type === NBD_CMD_READ) {
+      // Whether data follow cannot be known.
+      if (this.#structured) throw protocolError(`a simple reply to ${describe(command)}`)
+      request.coverage!.add(0, command.length)
+      this.#at = command.target!.at
+      this.#left = command.length
+      this.#state = STATE_DATA
+      return
+    }
+    if (error !== NBD_OK) request.error ??= replyError(command, error, '')
+    this.#endPayload()
+  }
+
+  #takeChunk(buf: Buffer, at: number): void {
+    const chunk = decodeChunk(buf, at)!
+    const request = this.#find(chunk.cookieHigh, chunk.cookieLow)
+    this.#type = chunk.type
+    this.#isLast = (chunk.flags & NBD_REPLY_FLAG_DONE) !== 0
+    this.#left = chunk.length
+    this.#state = stateAfterHeader(chunk, request)
+    if (chunk.length === 0) this.#endPayload()
+  }
+
+  #find(cookieHigh: number, cookieLow: number): PendingRequest {
+    const request = this.#table.find(cookieHigh, cookieLow)
+    if (!request) {
+      const hex = [cookieHigh, cookieLow].map((half) => half.toString(16).padStart(8, '0')).join('')
+      throw protocolError(`a reply with the cookie 0x${hex}, for which no request is in flight`)
+    }
+    this.#request = request
+    this.#cookieHigh = cookieHigh
+    this.#cookieLow = cookieLow
+    return request
+  }
+
+  #takeData(buf: Buffer, at: number, length: number): number {
+    buf.copy(this.#request!.command.target!.buffer, this.#at, at, at + length)
+    this.#at += length
+    this.#left -= length
+    if (this.#left === 0) this.#endPayload()
+    return at + length
+  }
+
+  #takeExtents(buf: Buffer, at: number, there: number): number {
+    const end = at + there - (there % NBD_EXTENT_SIZE)
+    for (let extent = at; extent < end; extent += NBD_EXTENT_SIZE) {
+      this.#covered += takeExtent(this.#request!, buf, extent, this.#covered)
+    }
+    this.#left -= end - at
+    if (this.#left === 0) this.#endPayload()
+    return end
+  }
+
+  /** A reply's or a chunk's payload is complete; with it perhaps the request. */
+  #endPayload(): void {
+    this.#state = STATE_REPLY
+    const request = this.#request!
+    this.#request = undefined
+    if (!this.#isLast) return
+    const missing = request.settle()
+    // Still in the table, so that it fails with the connection.
+    if (missing !== undefined)
+      throw protocolError(`the reply to ${describe(request.command)} ends, but ${missing}`)
+    this.#table.remove(this.#cookieHigh, this.#cookieLow)
+  }
+}

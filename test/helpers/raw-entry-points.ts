@@ -1,0 +1,44 @@
+/** What the tests of IOThread let a thread do. */
+import { isMainThread, threadId } from 'node:worker_threads'
+import { NBDError } from '../../shared/errors/nbd-error.ts'
+import type { EntryPoint } from '../../shared/iothread/messages.ts'
+
+const entry = <A, R>(name: string): EntryPoint<A, R> => ({ module: import.meta.url, name })
+
+export const DOUBLE = entry<number, number>('double')
+export const double = (value: number): number => 2 * value
+
+export const ECHO = entry<unknown, unknown>('echo')
+export const echo = async (value: unknown): Promise<unknown> => {
+  await new Promise((resolve) => setImmediate(resolve))
+  return value
+}
+
+export const WHERE = entry<undefined, { main: boolean; thread: number }>('where')
+export const where = (): { main: boolean; thread: number } => ({ main: isMainThread, thread: threadId })
+
+export const FAIL = entry<{ kind: NBDError['kind']; errno: number }, never>('fail')
+export const fail = ({ kind, errno }: { kind: NBDError['kind']; errno: number }): never => {
+  throw new NBDError(kind, 'it failed', { errno })
+}
+
+export const FAIL_LATER = entry<string, never>('failLater')
+export const failLater = async (message: string): Promise<never> => {
+  await new Promise((resolve) => setImmediate(resolve))
+  throw new TypeError(message)
+}
+
+export const NEVER = entry<undefined, never>('never')
+export const never = (): Promise<never> => new Promise(() => setInterval(() => undefined, 1000))
+
+export const DIE = entry<string, void>('die')
+export const die = (message: string): void => {
+  setImmediate(() => {
+    throw new Error(message)
+  })
+}
+
+export const EXIT = entry<number, void>('exit')
+export const exit = (status: number): void => process.exit(status)
+
+export const ABSENT = entry<undefined, never>('absent')

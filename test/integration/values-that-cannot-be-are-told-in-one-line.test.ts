@@ -1,0 +1,72 @@
+import t from 'tap'
+import { allRefused } from '../helpers/command-line.ts'
+
+const options: [args: string[], reason: RegExp][] = [
+  [['-p', 'http'], /--port: 'http' is not a number from 0 to 65535/],
+  [['-p', '65536'], /--port: '65536'/],
+  [['--port=-1'], /--port: '-1'/],
+  [['-e', 'many'], /--shared: 'many'/],
+  [['--shared=-1'], /--shared: '-1'/],
+  [['--iothreads', '0'], /--iothreads: '0'/],
+  [['--offset', '1Q'], /--offset: '1Q' is not a size/],
+  [['--offset=-512'], /--offset: '-512' is not a size/],
+  [['--offset', '2M'], /offset 2097152 is beyond the end/],
+  [['--size', '0.3'], /--size: '0.3'/],
+  [['--size', '2M'], /size 2097152 .* beyond the end/],
+  [['--offset', '512K', '--size', '513K'], /beyond the end/],
+  [['-f', 'qcow2'], /unknown format 'qcow2'/],
+  [['-f', ''], /unknown format ''/],
+  [['-x', 'x'.repeat(4097)], /export name .* 4097 bytes/],
+  [['-D', 'x'.repeat(4097)], /description .* 4097 bytes/],
+  [['-b', '203.0.113.1'], /cannot listen on 203\.0\.113\.1/]
+]
+
+const serve = ['serve', 'memory:1M', '-p', '0']
+// Not having a value, and having one that cannot be, are neighbours: either status will do.
+const either = [1, 2]
+
+void t.test('command line - values that make no sense: status 1', async (t) => {
+  // What is given last counts.
+  await allRefused(t, serve, options, 1)
+})
+
+void t.test('command line - images that make no sense: status 1', async (t) => {
+  const images: [args: string[], reason: RegExp][] = [
+    [['memory:'], /'' is not a size/],
+    [['memory:x'], /'x' is not a size/],
+    [['memory:-1'], /'-1' is not a size/],
+    [['memory:9E'], /'9E'/]
+  ]
+  await allRefused(t, ['serve', '-p', '0'], images, 1)
+})
+
+void t.test('command line - an option without its value', async (t) => {
+  const bare = ['-k', '-b', '--pid-file', '--format', '--size']
+  await allRefused(
+    t,
+    serve,
+    bare.map((option) => [[option], /./]),
+    either
+  )
+})
+
+void t.test('command line - a socket, a pid file or an image without a name', async (t) => {
+  const nameless: [args: string[], reason: RegExp][] = [
+    [[...serve, '-k', ''], /./],
+    [[...serve, '--pid-file', ''], /./],
+    [['serve', '', '-p', '0'], /image|''/i]
+  ]
+  await allRefused(t, [], nameless, either)
+})
+
+void t.test('command line - an empty address does not mean every address', async (t) => {
+  await allRefused(t, serve, [[['-b', ''], /bind|listen/]], either)
+})
+
+void t.test('command line - a name with a line feed is still told in one line', async (t) => {
+  await allRefused(t, ['serve', 'no\nsuch\nfile', '-p', '0'], [[['-r'], /no such file/]], 1)
+})
+
+void t.test('command line - a yes or no that is neither', async (t) => {
+  await allRefused(t, serve, [[['--read-only=maybe'], /read-only/]], either)
+})

@@ -1,0 +1,18 @@
+import t from 'tap'
+import { allRefused } from '../helpers/command-line.ts'
+
+const wrong: [args: string[], reason: RegExp][] = [
+  [[], /command/i],
+  [['--nope'], /command|nope/i],
+  [['sreve', 'memory:1M'], /sreve/],
+  [['serve'], /argument|image/i],
+  [['serve', '--read-only'], /argument|image/i],
+  [['serve', 'memory:1M', '--nope'], /nope/],
+  [['serve', 'memory:1M', '-z'], /z/],
+  [['serve', 'memory:1M', 'memory:2M'], /memory:2M/],
+  [['serve', 'memory:1M', '--log-level', 'loud'], /loud/]
+]
+
+void t.test('command line - what it does not know, or lacks: status 2', async (t) => {
+  await allRefused(t, [], wrong, 2)
+})

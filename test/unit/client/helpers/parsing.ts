@@ -1,0 +1,85 @@
+/** Feeds a ReplyParser as the receive loop does, and keeps what comes of the requests. */
+import { CookieTable } from '../../../../client/transmission/cookie-table.ts'
+import { PendingRequest, type Command } from '../../../../client/transmission/pending-request.ts'
+import { ReplyParser } from '../../../../client/transmission/reply-parser.ts'
+import { NBDError } from '../../../../shared/errors/nbd-error.ts'
+import { NBD_CMD_READ } from '../../../helpers/raw-constants.ts'
+
+export interface Outcome {
+  /** Bytes that were read, or length and flags of extents; undefined when it failed or goes on. */
+  result?: Buffer | number[]
+  error?: NBDError
+}
+
+export interface Parsed {
+  /** In the order of the requests, whose cookies are 1, 2, ... */
+  outcomes: Outcome[]
+  /** What the parser threw: the connection's end. */
+  fatal?: NBDError
+}
+
+export interface Expected {
+  type: number
+  offset?: number
+  length?: number
+}
+
+export interface ParserOptions {
+  structured?: boolean
+  allocationId?: number
+}
+
+export const ALLOCATION_ID = 5
+
+/** Lets all these requests be in flight, and then receives the pieces. */
+export function parse(
+  requests: Expected[],
+  pieces: Buffer[],
+  { structured = true, allocationId = ALLOCATION_ID }: ParserOptions = {}
+): Parsed {
+  const table = new CookieTable()
+  const parser = new ReplyParser(table, structured, allocationId)
+  const parsed: Parsed = { outcomes: requests.map(() => ({})) }
+  requests.forEach(({ type, offset = 0, length = 0 }, i) => {
+    // What was in the buffer before must not be taken for what was read.
+    const buffer = Buffer.alloc(length, 0xee)
+    const target = { buffer, memory: undefined, at: 0 }
+    const command: Command = { type, flags: 0, offset, length, ...(type === NBD_CMD_READ ? { target } : {}) }
+    const outcome = parsed.outcomes[i]!
+    const resolve = (extents: number[]): void => {
+      outcome.result = type === NBD_CMD_READ ? Buffer.from(buffer) : extents
+    }
+    table.add(new PendingRequest(command, resolve, (error) => (outcome.error = error)))
+  })
+  try {
+    feed(parser, pieces)
+  } catch (error) {
+    if (!NBDError.is(error)) throw error
+    parsed.fatal = error
+    table.abandonAll(error)
+  }
+  return parsed
+}
+
+function feed(parser: ReplyParser, pieces: Buffer[]): void {
+  let rest = Buffer.alloc(0)
+  for (const piece of pieces) {
+    const bytes = Buffer.concat([rest, piece])
+    rest = bytes.subarray(parser.consume(bytes, 0, bytes.length))
+  }
+}
+
+/** An outcome in a form that can be compared. */
+export const comparable = ({ outcomes, fatal }: Parsed): unknown => ({
+  outcomes: outcomes.map(({ result, error }) => ({
+    result: Buffer.isBuffer(result) ? result.toString('hex') : result,
+    error: error && { kind: error.kind, errno: error.errno, message: error.message }
+  })),
+  fatal: fatal && { kind: fatal.kind, message: fatal.message }
+})
+
+/** All ways to cut bytes into two pieces, and all into single bytes. */
+export function* cuts(bytes: Buffer): Generator<Buffer[]> {
+  for (let at = 1; at < bytes.length; at++) yield [bytes.subarray(0, at), bytes.subarray(at)]
+  yield Array.from(bytes, (_, i) => bytes.subarray(i, i + 1))
+}

@@ -1,0 +1,320 @@
+import * as fs from 'node:fs'
+import t from 'tap'
+import { QIO_CHANNEL_ERR_BLOCK, QIOChannelSocket } from '../../../../shared/io/channel-socket.ts'
+import { receiveWindow, WINDOW_SIZE } from '../../../../shared/io/receive-window.ts'
+import { declare } from '../../../../shared/syscall/libc.ts'
+import { Memory } from '../../../../shared/syscall/memory.ts'
+import { openDescriptors } from '../../../helpers/proc.ts'
+import { channelPair, PairMaker } from '../../../helpers/raw-pair.ts'
+import { waitFor, within } from '../../../helpers/wait-for.ts'
+
+const text = (memory: Memory, length: number): string => memory.buffer.toString('latin1', 0, length)
+/** Rounds of the loop: node:net has read by then what the kernel had. */
+async function rounds(): Promise<void> {
+  for (let i = 0; i < 5; i++) await new Promise((resolve) => setImmediate(resolve))
+}
+/** What a test expects in a place, every byte depending on where it is. */
+const pattern = (length: number): Buffer =>
+  Buffer.from(Uint32Array.from({ length: Math.ceil(length / 4) }, (_, i) => i).buffer).subarray(0, length)
+
+void t.test('readAllEof - puts bytes together that come in pieces, and touches none beside', async (t) => {
+  const { channel, peer } = await channelPair(t)
+  const memory = Memory.allocate(8192)
+  memory.buffer.fill(0xee)
+  const read = channel.readAllEof(memory, 100, 10)
+  for (const piece of ['0', '12', '345', '6789rest']) {
+    peer.write(piece)
+    await rounds()
+  }
+  t.equal(await read, true)
+  t.equal(memory.buffer.toString('latin1', 99, 111), '\xee0123456789\xee')
+  t.equal(channel.readv(memory, 0, 100), 4)
+  t.equal(text(memory, 4), 'rest')
+  t.equal(channel.readv(memory, 0, 100), QIO_CHANNEL_ERR_BLOCK)
+})
+
+void t.test('readAllEof - a large read is exact', async (t) => {
+  const { channel, peer } = await channelPair(t)
+  const bytes = pattern(5_000_000)
+  peer.write(bytes)
+  const memory = Memory.allocate(bytes.length)
+  t.equal(await channel.readAllEof(memory, 0, bytes.length), true)
+  t.ok(memory.buffer.subarray(0, bytes.length).equals(bytes))
+})
+
+void t.test('readAllEof - tells the end between messages by false, within one by an error', async (t) => {
+  const { channel, peer } = await channelPair(t)
+  const memory = Memory.allocate(100)
+  peer.end('0123456789')
+  t.equal(await channel.readAllEof(memory, 0, 5), true)
+  await t.rejects(channel.readAllEof(memory, 0, 6), { kind: 'transport', message: /after 5 of 6 bytes/ })
+  t.equal(await channel.readAllEof(memory, 0, 1), false)
+  t.equal(await channel.readAllEof(memory, 0, 1), false, 'again')
+  await t.rejects(channel.readAll(memory, 0, 1), { kind: 'transport', message: /closed/ })
+  t.equal(await channel.receive(), 0)
+})
+
+void t.test('readAllEof - a reset is an error, or the end, and not a hang', async (t) => {
+  const { channel, peer } = await (await PairMaker.listen(t, 'tcp')).make(t)
+  const read = channel.readAllEof(Memory.allocate(10), 0, 10)
+  peer.resetAndDestroy()
+  await t.rejects(within('the reset', read), { kind: 'transport', message: /./ })
+})
+
+void t.test('receive - brings bytes behind those that were not consumed', async (t) => {
+  const { channel, peer } = await channelPair(t)
+  const window = receiveWindow()
+  const all = pattern(1000)
+  let consumed = 0
+  for (let at = 0; at < all.length; at += 50) {
+    peer.write(all.subarray(at, at + 50))
+    t.equal(await channel.receive(), 50)
+    // Something always stays behind.
+    while (window.length > 28) {
+      const bytes = window.memory.buffer.subarray(window.start, window.start + 28)
+      if (!bytes.equals(all.subarray(consumed, consumed + 28))) t.fail(`at ${consumed}`)
+      window.start += 28
+      consumed += 28
+    }
+  }
+  t.equal(window.length, all.length - consumed)
+  channel.unread()
+  t.equal(window.length, 0)
+  const memory = Memory.allocate(100)
+  t.equal(channel.readv(memory, 0, 100), all.length - consumed)
+  t.ok(memory.buffer.subarray(0, all.length - consumed).equals(all.subarray(consumed)))
+})
+
+void t.test('receive - a long stream arrives whole, whatever is left unconsumed', async (t) => {
+  const { channel, peer } = await channelPair(t)
+  const window = receiveWindow()
+  const all = pattern(20 * WINDOW_SIZE)
+  peer.write(all)
+  let consumed = 0
+  for (let round = 0; consumed < all.length; round++) {
+    if ((await channel.receive()) === 0) throw new Error('the stream ended')
+    // In most rounds a part of the last message stays behind.
+    const keep = round % 3 === 0 ? 0 : Math.min(27, window.length - 1)
+    const taken = window.memory.buffer.subarray(window.start, window.end - keep)
+    if (!taken.equals(all.subarray(consumed, consumed + taken.length))) t.fail(`at ${consumed}`)
+    window.start += taken.length
+    consumed += taken.length
+    if (round % 5 === 0) channel.unread()
+  }
+  t.equal(consumed, all.length)
+})
+
+void t.test('unread - gives bytes to the next reader first, of whichever kind', async (t) => {
+  const { channel, peer } = await channelPair(t)
+  const window = receiveWindow()
+  const memory = Memory.allocate(100)
+  peer.write('0123456789')
+  t.equal(await channel.receive(), 10)
+  window.start += 2
+  channel.unread()
+  t.equal(channel.readv(memory, 0, 3), 3)
+  t.equal(text(memory, 3), '234')
+  t.equal(channel.receive(), 5, 'at once')
+  t.equal(window.memory.buffer.toString('latin1', window.start, window.end), '56789')
+  window.start += 1
+  channel.unread()
+  channel.unread()
+  peer.write('abc')
+  t.equal(await channel.readAllEof(memory, 0, 7), true)
+  t.equal(text(memory, 7), '6789abc')
+})
+
+void t.test(
+  'channel - bytes that come while nobody reads are there for the next reader, in order',
+  async (t) => {
+    for (const length of [10, WINDOW_SIZE, 3 * WINDOW_SIZE + 5]) {
+      const { channel, peer } = await channelPair(t)
+      const all = pattern(length)
+      peer.write(all.subarray(0, 5))
+      await rounds()
+      peer.end(all.subarray(5))
+      await rounds()
+      const memory = Memory.allocate(length)
+      t.equal(await channel.readAllEof(memory, 0, length), true, `${length} bytes`)
+      t.ok(memory.buffer.subarray(0, length).equals(all))
+      t.equal(await channel.readAllEof(memory, 0, 1), false)
+    }
+  }
+)
+
+void t.test("channel - two of one thread do not get each other's bytes", async (t) => {
+  const maker = await PairMaker.listen(t)
+  const pairs = [await maker.make(t), await maker.make(t), await maker.make(t)]
+  const window = receiveWindow()
+  await Promise.all(
+    pairs.map(async ({ channel, peer }, i) => {
+      for (let round = 0; round < 200; round++) peer.write(Buffer.alloc(997, i + 1))
+      for (let missing = 200 * 997; missing > 0;) {
+        missing -= await channel.receive()
+        const bytes = window.memory.buffer.subarray(window.start, window.end)
+        if (bytes.some((byte) => byte !== i + 1)) t.fail('bytes of another channel')
+        window.clear()
+      }
+    })
+  )
+  t.equal(window.length, 0)
+})
+
+for (const [what, end] of [
+  ['endReading', (channel: QIOChannelSocket) => channel.endReading()],
+  ['shutdown', (channel: QIOChannelSocket) => channel.shutdown()]
+] as const) {
+  void t.test(
+    `${what} - wakes a reader of each kind with the end of the stream, and the next one`,
+    async (t) => {
+      const maker = await PairMaker.listen(t)
+      const memory = Memory.allocate(10)
+      for (const read of [
+        (channel: QIOChannelSocket) => channel.readAllEof(memory, 0, 10),
+        (channel: QIOChannelSocket) => Promise.resolve(channel.receive()).then((n) => n > 0)
+      ]) {
+        const { channel } = await maker.make(t)
+        const reading = read(channel)
+        await rounds()
+        end(channel)
+        t.equal(await within('the reader', reading), false)
+        t.equal(await within('the next reader', read(channel)), false)
+      }
+    }
+  )
+}
+
+void t.test('endReading - leaves the way out open', async (t) => {
+  const { channel, peer } = await channelPair(t)
+  channel.endReading()
+  await channel.writeAll(Buffer.from('reply'))
+  const received: Buffer[] = []
+  peer.on('data', (bytes) => received.push(bytes))
+  await channel.close()
+  await waitFor('the reply', () => Buffer.concat(received).toString() === 'reply')
+})
+
+void t.test('send - into a full socket is QIO_CHANNEL_ERR_BLOCK, and what was taken arrives', async (t) => {
+  const { channel, peer } = await channelPair(t)
+  peer.pause()
+  const memory = Memory.allocate(1 << 20)
+  memory.buffer.set(pattern(1 << 20))
+  let sent = 0
+  for (;;) {
+    const n = channel.send(memory.address + (sent % memory.length), memory.length - (sent % memory.length))
+    if (n === QIO_CHANNEL_ERR_BLOCK) break
+    sent += n
+  }
+  t.ok(sent > 0)
+  const last = channel.writeAll(Buffer.from('end'))
+  const received: Buffer[] = []
+  peer.on('data', (bytes) => received.push(bytes)).resume()
+  await within('room', last)
+  await waitFor('all of it', () => received.reduce((sum, { length }) => sum + length, 0) === sent + 3)
+  const all = Buffer.concat(received)
+  t.equal(all.toString('latin1', sent), 'end')
+  const expected = Buffer.concat(Array<Buffer>(Math.ceil(sent / memory.length)).fill(memory.buffer)).subarray(
+    0,
+    sent
+  )
+  t.ok(all.subarray(0, sent).equals(expected))
+})
+
+void t.test('send - to a peer that is gone is an error, and not the end of the process', async (t) => {
+  for (const family of ['unix', 'tcp'] as const) {
+    const { channel, peer } = await (await PairMaker.listen(t, family)).make(t)
+    peer.destroy()
+    const memory = Memory.allocate(4096)
+    const gone = async (): Promise<void> => {
+      for (;;) {
+        channel.send(memory.address, 4096)
+        await rounds()
+      }
+    }
+    await t.rejects(within('an error', gone()), { kind: 'transport', message: /./ }, family)
+    await t.rejects(
+      within('an error', channel.writeAll(Buffer.alloc(1 << 20))),
+      { kind: 'transport', message: /./ },
+      family
+    )
+  }
+})
+
+void t.test('writeAll - fails when the channel is shut down while it waits for room', async (t) => {
+  const { channel, peer } = await channelPair(t)
+  peer.pause()
+  const written = channel.writeAll(Buffer.alloc(16 << 20))
+  await rounds()
+  channel.shutdown()
+  await t.rejects(within('the writer', written), { kind: 'transport', message: /./ })
+})
+
+void t.test('sendfile - sends a part of a file, and 0 tells that it ends', async (t) => {
+  const { channel, peer } = await channelPair(t)
+  const file = fs.openSync(process.execPath, 'r')
+  t.teardown(() => fs.closeSync(file))
+  const received: Buffer[] = []
+  peer.on('data', (bytes) => received.push(bytes))
+  t.equal(channel.sendfile(file, 1, 3), 3)
+  await waitFor('three bytes', () => received.length > 0)
+  t.equal(Buffer.concat(received).toString(), 'ELF')
+  t.equal(channel.sendfile(file, fs.fstatSync(file).size, 10), 0)
+})
+
+void t.test('discard - drops exactly so many bytes', async (t) => {
+  const { channel, peer } = await channelPair(t)
+  const memory = Memory.allocate(10)
+  peer.write(Buffer.concat([Buffer.alloc(300_000), Buffer.from('next')]))
+  await channel.discard(0)
+  await channel.discard(300_000)
+  await channel.readAll(memory, 0, 4)
+  t.equal(text(memory, 4), 'next')
+})
+
+void t.test('channel - two coroutines that read it are a bug', async (t) => {
+  const { channel, peer } = await channelPair(t)
+  const memory = Memory.allocate(10)
+  const first = channel.readAllEof(memory, 0, 1)
+  await t.rejects(channel.readAllEof(memory, 1, 1), { kind: 'bug', message: /two coroutines/ })
+  peer.write('x')
+  t.equal(await first, true)
+})
+
+void t.test('R15 - a TCP channel has TCP_NODELAY', async (t) => {
+  const getsockopt = declare('int getsockopt(int fd, int level, int name, uintptr_t value, uintptr_t length)')
+  const { fd, peer } = await (await PairMaker.listen(t, 'tcp')).descriptor()
+  const memory = Memory.allocate(16)
+  const noDelay = (): number => {
+    memory.buffer.writeInt32LE(-1, 0)
+    memory.buffer.writeInt32LE(4, 8)
+    t.equal(getsockopt(fd, 6 /* IPPROTO_TCP */, 1 /* TCP_NODELAY */, memory.address, memory.address + 8), 0)
+    return memory.buffer.readInt32LE(0)
+  }
+  t.equal(noDelay(), 0)
+  const channel = new QIOChannelSocket(fd)
+  t.equal(noDelay(), 1)
+  peer.destroy()
+  await channel.close()
+})
+
+void t.test('channel - 1,000 of them leave no descriptor behind, however they end', async (t) => {
+  const maker = await PairMaker.listen(t)
+  const sockets = (): number =>
+    openDescriptors(process.pid).filter((target) => target.startsWith('socket:')).length
+  const before = sockets()
+  const memory = Memory.allocate(10)
+  for (let i = 0; i < 1000; i++) {
+    const { fd, peer } = await maker.descriptor()
+    const channel = new QIOChannelSocket(fd)
+    if (i % 4 === 0) peer.end('x')
+    if (i % 4 === 1) channel.shutdown()
+    if (i % 4 === 2) {
+      peer.destroy()
+      await channel.readAllEof(memory, 0, 10).catch(() => undefined)
+    }
+    await within('the close', channel.close())
+    peer.destroy()
+  }
+  await waitFor('the sockets to be closed', () => sockets() <= before)
+  t.pass()
+})
