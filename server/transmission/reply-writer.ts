@@ -88,8 +88,9 @@ export class ReplyWriter {
       this.#open = undefined
       const full = this.#arena
       this.#arena = undefined
-      this.#send()
+      // With segments in the queue, whoever sends the last of them gives it back.
       if (full.segments === 0) giveMemory(full.memory)
+      this.#send()
     }
     return (this.#arena ??= { memory: takeMemory(ARENA_SIZE), used: 0, segments: 0 })
   }

@@ -18,7 +18,6 @@ import type {
   WriteZeroesOptions
 } from '../../block-node.ts'
 import { attachNode, openNode, type BlockDriver, type NodeOptions } from '../../driver-registry.ts'
-import { PROBE_SIZE } from '../../probe.ts'
 import { newGuardMemory, StartGuard } from './start-guard.ts'
 
 export interface RawOptions extends NodeOptions {
@@ -90,11 +89,12 @@ export class RawNode implements BlockNode {
     return this.#guard.change((start) => start.subarray(target, target + length).fill(0), zero)
   }
 
-  async pdiscard(offset: number, length: number): Promise<void> {
-    const end = this.#offset + offset + length
-    // A hint: what a guard covers stays as it is.
-    const start = Math.max(this.#offset + offset, this.#guard ? PROBE_SIZE : 0)
-    if (start < end) await this.#child.pdiscard(start, end - start)
+  pdiscard(offset: number, length: number): Promise<void> {
+    const target = this.#offset + offset
+    const discard = (): Promise<void> => this.#child.pdiscard(target, length)
+    if (!this.#guard?.covers(target)) return discard()
+    // What is discarded reads as zeroes, or as before.
+    return this.#guard.change((start) => start.subarray(target, target + length).fill(0), discard)
   }
 
   flush(): Promise<void> {
