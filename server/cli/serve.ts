@@ -34,6 +34,9 @@ const IMPATIENCE_MS = 1000
  */
 export async function serve(args: ServeArguments): Promise<number> {
   setLogLevel(args.logLevel)
+  // A write beyond the limit on the size of files is that request's error, and no reason to end. Node ignores the signal
+  // anyway; what is preloaded into the process may not.
+  process.on('SIGXFSZ', () => undefined)
   const address = listenAddress(args)
   const pid = pidFile(args)
   const threads = serverOptions(args)
