@@ -11,10 +11,10 @@ import {
 } from '../helpers/raw-constants.ts'
 import { infoPayload, MiB, option, request } from '../helpers/raw-wire.ts'
 
-const server = await Mqnbd.serve(t, [emptyImage(t, 64 * MiB)])
-const tcp = await Mqnbd.serve(t, ['memory:64M', '-p', '0', '-b', '127.0.0.1'])
+const unix = await Mqnbd.serve(t, [emptyImage(t, 64 * MiB)])
+const tcp = await Mqnbd.serve(t, [emptyImage(t, 64 * MiB), '-p', '0', '-b', '127.0.0.1'])
 
-for (const [kind, served] of Object.entries({ unix: server, tcp })) {
+for (const [kind, served] of Object.entries({ unix, tcp })) {
   void t.test(`half-closed - a client that sends no more gets all its replies (${kind})`, async (t) => {
     const client = await RawClient.transmit(t, served)
     const asked = [
@@ -35,6 +35,16 @@ for (const [kind, served] of Object.entries({ unix: server, tcp })) {
       seen.add(reply.cookie)
     }
     t.equal(seen.size, asked.length)
+    t.equal((await client.closed()).length, 0)
+  })
+
+  void t.test(`half-closed - READs that wait for the disk at that time are answered (${kind})`, async (t) => {
+    const client = await RawClient.transmit(t, served)
+    // Nobody has read this part before: none of it is in the page cache.
+    const asked = { type: NBD_CMD_READ, length: MiB }
+    const offsets = Array.from({ length: 12 }, (_, i) => (18 + i) * MiB)
+    client.socket.end(Buffer.concat(offsets.map((offset) => request({ ...asked, offset }))))
+    for (const _ of offsets) t.equal((await client.reply(asked)).error, 0)
     t.equal((await client.closed()).length, 0)
   })
 

@@ -28,6 +28,8 @@ import { infoPayload, metaPayload, option, request, u32, type RawRequest } from 
 import { within } from './wait-for.ts'
 
 const GREETING_SIZE = 18
+/** Less than the time after which the server closes a connection that is silent in negotiation. */
+const CLOSE_TIMEOUT_MS = 8000
 
 export interface RawOptionReply {
   type: number
@@ -170,7 +172,7 @@ export class RawClient {
    *
    * @returns what it had sent that nobody has read
    */
-  async closed(timeoutMs?: number): Promise<Buffer> {
+  async closed(timeoutMs = CLOSE_TIMEOUT_MS): Promise<Buffer> {
     await within(
       'the server to close the connection',
       this.#until(() => this.#ended),
