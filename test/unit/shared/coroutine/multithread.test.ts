@@ -4,11 +4,13 @@ import type { CoroutineHandle } from '../../../../shared/coroutine/coroutine.ts'
 import { IOThread } from '../../../../shared/iothread/io-thread.ts'
 import type { EntryPoint } from '../../../../shared/iothread/messages.ts'
 import { waitFor } from '../../../helpers/wait-for.ts'
-import { ATOMIC, PLAIN, STOP } from './tasks.ts'
+import { ATOMIC, PLAIN, STOP, TURNS } from './tasks.ts'
 
 const THREADS = 5
-/** QEMU's quick mode: long enough for millions of turns. */
+/** How long all are at it together, as in QEMU's quick mode. */
 const MS = 1000
+/** Turns that each has had before that time begins. */
+const AT_LEAST = 100
 
 const task = <A, R>(name: string): EntryPoint<A, R> => ({
   module: new URL('./tasks.js', import.meta.url).href,
@@ -21,11 +23,20 @@ async function startThreads(t: Test, count: number): Promise<IOThread[]> {
   return threads
 }
 
+async function untilAllAreAtIt(words: Int32Array, threads: number): Promise<void> {
+  for (let id = 0; id < threads; id++) {
+    await waitFor(`thread ${id} to have its turns`, () => Atomics.load(words, TURNS + id) >= AT_LEAST, 60_000)
+  }
+  await new Promise((resolve) => setTimeout(resolve, MS))
+}
+
 void t.test('T1 lifecycle - a function runs in each thread, and all end', async (t) => {
   const threads = await startThreads(t, THREADS)
   const memory = new SharedArrayBuffer(256)
   new Int32Array(memory)[STOP] = 1
-  const turns = await Promise.all(threads.map((thread) => thread.run(task('countUnderMutex'), memory)))
+  const turns = await Promise.all(
+    threads.map((thread, id) => thread.run(task('countUnderMutex'), { memory, id }))
+  )
   t.same(turns, [0, 0, 0, 0, 0])
 })
 
@@ -39,7 +50,7 @@ void t.test('T2 schedule - wake-ups passed at random: none is lost, none doubled
   const passing = threads.map((thread) =>
     thread.run(task<unknown, { wakeUps: number; entries: number }>('passWakeUps'), { handles })
   )
-  await new Promise((resolve) => setTimeout(resolve, MS))
+  await untilAllAreAtIt(words, THREADS)
   Atomics.store(words, STOP, 1)
   // Who is parked is woken once more from here; the last of them may park after the others have stopped.
   let released = 0
@@ -57,7 +68,7 @@ void t.test('T2 schedule - wake-ups passed at random: none is lost, none doubled
   const sum = (key: 'wakeUps' | 'entries'): number =>
     results.reduce((total, result) => total + result[key], 0)
   t.equal(sum('entries'), sum('wakeUps') + released)
-  t.ok(sum('wakeUps') > 1000, `${sum('wakeUps')} wake-ups`)
+  t.ok(sum('wakeUps') >= THREADS * AT_LEAST, `${sum('wakeUps')} wake-ups`)
 })
 
 for (const [line, name, count] of [
@@ -68,10 +79,10 @@ for (const [line, name, count] of [
     const threads = await startThreads(t, count)
     const memory = new SharedArrayBuffer(256)
     const words = new Int32Array(memory)
-    const counting = threads.map((thread) =>
-      thread.run(task<SharedArrayBuffer, number>('countUnderMutex'), memory)
+    const counting = threads.map((thread, id) =>
+      thread.run(task<unknown, number>('countUnderMutex'), { memory, id })
     )
-    await new Promise((resolve) => setTimeout(resolve, MS))
+    await untilAllAreAtIt(words, count)
     Atomics.store(words, STOP, 1)
     const turns = await Promise.all(counting)
     t.equal(words[PLAIN], words[ATOMIC])

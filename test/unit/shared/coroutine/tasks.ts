@@ -15,9 +15,17 @@ export const PLAIN = 2
 export const MUTEX = 4
 /** Whether the coroutine of thread i is parked. */
 export const PARKED = 16
+/** How often thread i had its turn, so far. */
+export const TURNS = 24
 
 /** Adds to a plain and an atomic counter under one CoMutex, until told to stop, from two coroutines of the thread. */
-export async function countUnderMutex(memory: SharedArrayBuffer): Promise<number> {
+export async function countUnderMutex({
+  memory,
+  id
+}: {
+  memory: SharedArrayBuffer
+  id: number
+}): Promise<number> {
   const words = new Int32Array(memory)
   const mutex = new CoMutexShared(words, MUTEX)
   let turns = 0
@@ -28,6 +36,7 @@ export async function countUnderMutex(memory: SharedArrayBuffer): Promise<number
       Atomics.add(words, ATOMIC, 1)
       turns++
       mutex.unlock()
+      Atomics.store(words, TURNS + id, turns)
       // Lets the loop turn, as I/O would.
       if (turns % 64 === 0) yield* coAwait(new Promise<void>((resolve) => setImmediate(resolve)))
     }
@@ -62,6 +71,7 @@ export function prepareToPass({ memory, id }: { memory: SharedArrayBuffer; id: n
       if (Atomics.exchange(words, PARKED + next, 0) !== 1) continue
       aioCoWakeRemote(handles[next]!)
       wakeUps++
+      Atomics.store(words, TURNS + id, wakeUps)
       yield* park()
     }
   })
