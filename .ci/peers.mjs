@@ -17,7 +17,8 @@ const packages = {
   fio: 'fio',
   'mkfs.ext4': 'e2fsprogs',
   e2fsck: 'e2fsprogs',
-  certtool: 'gnutls-bin'
+  certtool: 'gnutls-bin',
+  strace: 'strace'
 }
 
 export const peers = Object.keys(packages)

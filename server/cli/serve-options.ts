@@ -148,9 +148,11 @@ function nonEmpty(text: string, question: string): string {
 
 /** yargs takes `--read-only=maybe` for a no. @returns what is wrong */
 function oddBoolean(argv: string[]): string | undefined {
-  for (const [name, option] of Object.entries<Options>(serveOptions)) {
-    const value = argv.find((arg) => arg.startsWith(`--${name}=`))?.slice(name.length + 3)
-    if (option.type === 'boolean' && value !== undefined && value !== 'true' && value !== 'false') {
+  for (const [name, { type, alias }] of Object.entries<Options>(serveOptions)) {
+    if (type !== 'boolean') continue
+    const given = argv.find((arg) => arg.startsWith(`--${name}=`) || arg.startsWith(`-${String(alias)}=`))
+    const value = given?.slice(given.indexOf('=') + 1)
+    if (value !== undefined && value !== 'true' && value !== 'false') {
       return `--${name} takes no value, or true or false: not '${value}'`
     }
   }

@@ -5,7 +5,6 @@
  * @context main
  * @see QEMU io/net-listener.c
  */
-import * as fs from 'node:fs'
 import * as net from 'node:net'
 import { bugError, configError } from '../../shared/errors/nbd-error.ts'
 import { reason } from '../../shared/errors/system-error.ts'
@@ -24,11 +23,9 @@ export interface Accepted {
 
 export class NBDListener {
   readonly #server: net.Server
-  readonly #path: string | undefined
 
-  private constructor(server: net.Server, path: string | undefined) {
+  private constructor(server: net.Server) {
     this.#server = server
-    this.#path = path
   }
 
   /**
@@ -51,7 +48,7 @@ export class NBDListener {
     server.removeAllListeners('error')
     // Accepting may fail for want of descriptors; it is tried again with the next client.
     server.on('error', (error) => log.error({ err: error }, 'cannot accept a client'))
-    return new NBDListener(server, path)
+    return new NBDListener(server)
   }
 
   /** The TCP port, also when it was asked for as 0. */
@@ -60,10 +57,9 @@ export class NBDListener {
     return typeof address === 'object' ? address?.port : undefined
   }
 
-  /** Accepts no more clients, and removes the socket's file. */
+  /** Accepts no more clients; node:net removes the socket's file. */
   async close(): Promise<void> {
     await new Promise<void>((resolve) => this.#server.close(() => resolve()))
-    if (this.#path !== undefined) fs.rmSync(this.#path, { force: true })
   }
 }
 

@@ -183,6 +183,9 @@ export class QIOChannelSocket {
     await new Promise<void>((resolve, reject) => {
       this.#socket.write(buffer, (error) => {
         if (error) reject(new NBDError('transport', `sending: ${reason(error)}`, { cause: error }))
+        // node:net calls back without an error for a socket that was destroyed meanwhile.
+        else if (this.#socket.destroyed)
+          reject(new NBDError('transport', 'sending: the connection is closed'))
         else resolve()
       })
     })

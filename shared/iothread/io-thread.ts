@@ -25,7 +25,12 @@ export class IOThread {
   private constructor(id: string) {
     this.id = id
     const workerData: IOThreadData = { id, logLevel: logLevel() }
-    this.#worker = new Worker(new URL('./worker.js', import.meta.url), { workerData, name: id })
+    this.#worker = new Worker(new URL('./worker.js', import.meta.url), {
+      workerData,
+      name: id,
+      // What the program was given by: a worker is always a file, and refuses to hear otherwise.
+      execArgv: process.execArgv.filter((argument) => !argument.startsWith('--input-type'))
+    })
     this.#worker.on('message', (message: RanMessage) => this.#ran(message))
     this.#worker.on('error', (error: Error) => this.#died(error))
     this.#worker.on('exit', () => this.#died(bugError(`IOThread ${id} has ended`)))

@@ -19,7 +19,7 @@ async function dropFromCache(): Promise<void> {
   fs.closeSync(fd)
 }
 
-for (const length of [32 * MiB, 16 * MiB, 4 * MiB, MiB]) {
+for (const length of [32 * MiB, 4 * MiB]) {
   for (const structured of [false, true]) {
     const form = structured ? 'structured' : 'simple'
     void t.test(
@@ -31,7 +31,7 @@ for (const length of [32 * MiB, 16 * MiB, 4 * MiB, MiB]) {
           offset: i * length,
           length
         }))
-        for (let round = 0; round < 3; round++) {
+        for (let round = 0; round < 2; round++) {
           await dropFromCache()
           client.send(Buffer.concat(asked.map((fields, i) => request({ ...fields, cookie: BigInt(i) }))))
           const seen = new Set<bigint>()

@@ -32,13 +32,3 @@ export function waitsByThread(pid: number): Map<number, number> {
     })
   )
 }
-
-/** Whether a process with this id is there. */
-export function isRunning(pid: number): boolean {
-  try {
-    process.kill(pid, 0)
-    return true
-  } catch {
-    return false
-  }
-}

@@ -65,7 +65,7 @@ void t.test('library - serves several exports by name', requires('qemu-io', 'nbd
   await server.close(CLOSE_MS)
 })
 
-void t.test('library - close lets the process end, with 0', async (t) => {
+void t.test('library - close lets the process end, with 0, however the program was given', async (t) => {
   const script = `
     import { NBDServer } from ${JSON.stringify(new URL('server/index.js', `file://${MQNBD}`).href)}
     import { openImage } from ${JSON.stringify(new URL('shared/block/index.js', `file://${MQNBD}`).href)}
@@ -78,8 +78,10 @@ void t.test('library - close lets the process end, with 0', async (t) => {
   `
   const file = path.join(tempDir(t), 'user.mjs')
   fs.writeFileSync(file, script)
-  const ran = await run(t, process.execPath, [file])
-  t.same(ran, { status: 0, signal: null, stdout: 'closed\n', stderr: '' })
+  for (const [how, given] of Object.entries({ file: [file], '-e': ['--input-type=module', '-e', script] })) {
+    const ran = await run(t, process.execPath, given)
+    t.same(ran, { status: 0, signal: null, stdout: 'closed\n', stderr: '' }, how)
+  }
 })
 
 void t.test('library - a listen that fails says why, and close still works', async (t) => {

@@ -68,5 +68,10 @@ void t.test('command line - a name with a line feed is still told in one line', 
 })
 
 void t.test('command line - a yes or no that is neither', async (t) => {
-  await allRefused(t, serve, [[['--read-only=maybe'], /read-only/]], either)
+  const odd: [args: string[], reason: RegExp][] = [
+    [['--read-only=maybe'], /read-only/],
+    [['-r=yes'], /-r|read-only/],
+    [['--persistent=1'], /persistent/]
+  ]
+  await allRefused(t, serve, odd, either)
 })
