@@ -80,15 +80,15 @@ async function test() {
     assert.equal(Number(await run(command, args)), fs.statSync(first).size)
   })
   await check('an image goes in by qemu-img and comes out by nbdcopy', async () => {
-    await client('qemu-img', 'convert', '-n', '-f', 'raw', '-O', 'raw', '/work/first.img', 'nbd://mqnbd')
-    await client('nbdcopy', 'nbd://mqnbd', '/work/out.img')
-    await client('cmp', '/work/first.img', '/work/out.img')
-    await client('qemu-img', 'compare', '-f', 'raw', '-F', 'raw', '/work/first.img', 'nbd://mqnbd')
+    await client('qemu-img', 'convert', '-n', '-f', 'raw', '-O', 'raw', '/transfer/first.img', 'nbd://mqnbd')
+    await client('nbdcopy', 'nbd://mqnbd', '/transfer/out.img')
+    await client('cmp', '/transfer/first.img', '/transfer/out.img')
+    await client('qemu-img', 'compare', '-f', 'raw', '-F', 'raw', '/transfer/first.img', 'nbd://mqnbd')
   })
   await check('another goes in by nbdcopy and comes out by qemu-img', async () => {
-    await client('nbdcopy', '/work/second.img', 'nbd://mqnbd')
-    await client('qemu-img', 'convert', '-f', 'raw', '-O', 'raw', 'nbd://mqnbd', '/work/out.img')
-    await client('cmp', '/work/second.img', '/work/out.img')
+    await client('nbdcopy', '/transfer/second.img', 'nbd://mqnbd')
+    await client('qemu-img', 'convert', '-f', 'raw', '-O', 'raw', 'nbd://mqnbd', '/transfer/out.img')
+    await client('cmp', '/transfer/second.img', '/transfer/out.img')
   })
   await check('SIGTERM ends the server with exit status 0', async () => {
     const id = await server()
@@ -132,7 +132,7 @@ function writeOverride(port) {
       image: `${name}-debian`,
       command: ['sleep', 'infinity'],
       init: true,
-      volumes: [`${work}:/work`],
+      volumes: [`${work}:/transfer`],
       depends_on: { mqnbd: { condition: 'service_healthy' } }
     }
   }
