@@ -13,26 +13,31 @@
 import * as net from 'node:net'
 import { threadId } from 'node:worker_threads'
 import { bugError } from '../errors/nbd-error.ts'
-import { createPipe } from '../syscall/pipe.ts'
-import { closeFd } from '../syscall/fd.ts'
+import { duplicateFd } from '../syscall/fd.ts'
 import { AdaptivePolling } from './adaptive-polling.ts'
+import { aioWaitKick } from './aio-wait.ts'
 import {
   BH_DELETED,
   BH_IDLE,
   BH_PENDING,
   BH_SCHEDULED,
-  contextWords,
+  BH_TAKEN_SHIFT,
+  claimContext,
+  contextBase,
   enqueueSlot,
   FLAGS,
   LOCK,
   MAX_SLOTS,
-  newContextMemory,
   NOTIFIED,
   NOTIFY_ME,
+  releaseContext,
   RING,
   RING_TAIL,
+  RUNS,
+  WAITS,
+  words,
   type AioContextHandle
-} from './context-memory.ts'
+} from './context-table.ts'
 import { RFifoLock } from './rfifolock.ts'
 
 /** An idle bottom half runs at the latest after this time. @see aio_compute_bh_timeout */
@@ -47,14 +52,14 @@ export class AioContext {
   /** Postable. */
   readonly handle: AioContextHandle
   readonly polling = new AdaptivePolling()
-  readonly #words: Int32Array
+  readonly #base: number
   readonly #lock: RFifoLock
   readonly #wakeUps: net.Socket
   readonly #callbacks: (((this: void) => void) | undefined)[] = []
   readonly #freeSlots: number[] = []
   #slots = 0
   /** Next place of the ring to look at. */
-  #head = 0
+  #head: number
   /** A turn of the loop is asked for, or the pipe has woken it: nobody needs to. */
   #awake = false
   #idleTimer: NodeJS.Timeout | undefined
@@ -69,13 +74,15 @@ export class AioContext {
   #sleepers: (() => void)[] = []
 
   private constructor() {
-    const { readFd, writeFd } = createPipe()
-    this.handle = { memory: newContextMemory(), notifyFd: writeFd }
-    this.#words = contextWords(this.handle.memory)
-    this.#lock = new RFifoLock(this.#words, LOCK)
+    const { handle, readFd } = claimContext()
+    this.handle = handle
+    this.#base = contextBase(handle)
+    this.#head = Atomics.load(words, this.#base + RING_TAIL)
+    this.#lock = new RFifoLock(words, this.#base + LOCK)
     this.#lock.lock()
     const options: net.SocketConstructorOpts & { onread: net.OnReadOpts } = {
-      fd: readFd,
+      // The socket closes it when the thread ends, and the pipe lives on.
+      fd: duplicateFd(readFd),
       readable: true,
       writable: false,
       onread: { buffer: Buffer.alloc(64), callback: () => this.#woken() }
@@ -84,7 +91,7 @@ export class AioContext {
     this.#wakeUps.resume()
     // The loop lives as long as somebody needs it, not as long as it could be woken.
     this.#wakeUps.unref()
-    Atomics.store(this.#words, NOTIFY_ME, 1)
+    Atomics.store(words, this.#base + NOTIFY_ME, 1)
   }
 
   /** The context of the calling thread. @see qemu_get_current_aio_context */
@@ -108,7 +115,7 @@ export class AioContext {
 
   /** Lets the loop look at what there is. @context any-thread, there through `notify` of the handle. @see aio_notify */
   notify(): void {
-    Atomics.store(this.#words, NOTIFIED, 1)
+    Atomics.store(words, this.#base + NOTIFIED, 1)
     this.#wake()
   }
 
@@ -168,18 +175,20 @@ export class AioContext {
     const slot = this.#freeSlots.pop() ?? this.#slots++
     if (slot >= MAX_SLOTS) throw bugError(`thread ${threadId} has more than ${MAX_SLOTS} bottom halves`)
     this.#callbacks[slot] = callback
-    Atomics.store(this.#words, FLAGS + slot, 0)
+    Atomics.store(words, this.#base + FLAGS + slot, 0)
+    Atomics.store(words, this.#base + RUNS + slot, 0)
+    Atomics.store(words, this.#base + WAITS + slot, 0)
     return slot
   }
 
   /** Schedules a slot of this context from its own thread. */
   scheduleSlot(slot: number): void {
-    if (enqueueSlot(this.#words, slot, BH_SCHEDULED)) this.#wake()
+    if ((enqueueSlot(this.#base, slot, BH_SCHEDULED) & BH_PENDING) === 0) this.#wake()
   }
 
   /** As `scheduleSlot`, but it may wait up to 10 ms for a round that has something else to do. */
   scheduleSlotIdle(slot: number): void {
-    enqueueSlot(this.#words, slot, BH_SCHEDULED | BH_IDLE)
+    enqueueSlot(this.#base, slot, BH_SCHEDULED | BH_IDLE)
     this.#idleTimer ??= setTimeout(() => {
       this.#idleTimer = undefined
       this.#turn()
@@ -187,21 +196,20 @@ export class AioContext {
   }
 
   cancelSlot(slot: number): void {
-    Atomics.and(this.#words, FLAGS + slot, ~BH_SCHEDULED)
+    Atomics.and(words, this.#base + FLAGS + slot, ~BH_SCHEDULED)
   }
 
   /** Frees a slot: at once, or when it comes out of the ring. */
   deleteSlot(slot: number): void {
     this.#callbacks[slot] = undefined
     // Through the ring in any case: another thread may be about to put it there.
-    if (enqueueSlot(this.#words, slot, BH_DELETED)) this.#wake()
+    if ((enqueueSlot(this.#base, slot, BH_DELETED) & BH_PENDING) === 0) this.#wake()
   }
 
   /** Gives the context's descriptors back. @context home-thread, when no other thread can reach it any more */
   close(): void {
     this.#wakeUps.destroy()
-    closeFd(this.handle.notifyFd)
-    this.#lock.unlock()
+    releaseContext(this.handle)
     if (current === this) current = undefined
   }
 
@@ -210,7 +218,7 @@ export class AioContext {
     if (this.#awake) return
     this.#awake = true
     // Other threads need not wake us any more; in vain, if one is doing so just now.
-    Atomics.store(this.#words, NOTIFY_ME, 0)
+    Atomics.store(words, this.#base + NOTIFY_ME, 0)
     setImmediate(() => this.#turn())
   }
 
@@ -226,7 +234,7 @@ export class AioContext {
   /** A turn of the loop: one round, and then another turn, polling, or sleep. */
   #turn(): void {
     const began = this.polling.options.pollMaxNs === 0 ? 0 : performance.now()
-    const asked = Atomics.load(this.#words, NOTIFIED) !== 0
+    const asked = Atomics.load(words, this.#base + NOTIFIED) !== 0
     const progress = this.#round()
     if (progress || asked) for (const resolve of this.#sleepers.splice(0)) resolve()
     this.#awake = false
@@ -256,56 +264,68 @@ export class AioContext {
     } else if (began >= this.#pollUntil) {
       return false
     }
-    for (let i = 0; i < SPINS && Atomics.load(this.#words, NOTIFIED) === 0; i++);
+    for (let i = 0; i < SPINS && Atomics.load(words, this.#base + NOTIFIED) === 0; i++);
     return polling.pollNs > 0
   }
 
   #sleep(): void {
-    // Pairs with `notify` of context-memory.ts.
-    Atomics.store(this.#words, NOTIFY_ME, 1)
-    if (Atomics.load(this.#words, NOTIFIED) !== 0 || this.#ringHasWork()) this.#wake()
+    // Pairs with `notify` of context-table.ts.
+    Atomics.store(words, this.#base + NOTIFY_ME, 1)
+    if (Atomics.load(words, this.#base + NOTIFIED) !== 0 || this.#ringHasWork()) this.#wake()
   }
 
   #ringHasWork(): boolean {
-    const words = this.#words
-    if (Atomics.load(words, RING + (this.#head & (MAX_SLOTS - 1))) === 0) return false
+    if (Atomics.load(words, this.#base + RING + (this.#head & (MAX_SLOTS - 1))) === 0) return false
     return this.#idleTimer === undefined || this.#hasUrgentWork()
   }
 
   /** Whether anything in the ring is not idle. */
   #hasUrgentWork(): boolean {
-    const words = this.#words
-    for (let at = this.#head; at !== Atomics.load(words, RING_TAIL); at = (at + 1) | 0) {
-      const entry = Atomics.load(words, RING + (at & (MAX_SLOTS - 1)))
+    const base = this.#base
+    for (let at = this.#head; at !== Atomics.load(words, base + RING_TAIL); at = (at + 1) | 0) {
+      const entry = Atomics.load(words, base + RING + (at & (MAX_SLOTS - 1)))
       if (entry === 0) return false
-      if ((Atomics.load(words, FLAGS + entry - 1) & BH_IDLE) === 0) return true
+      if ((Atomics.load(words, base + FLAGS + entry - 1) & BH_IDLE) === 0) return true
     }
     return false
   }
 
   /** Runs what the ring held when the round began. @returns whether anything that is not idle ran. @see aio_bh_poll */
   #round(): boolean {
-    const words = this.#words
-    Atomics.store(words, NOTIFIED, 0)
+    const base = this.#base
+    Atomics.store(words, base + NOTIFIED, 0)
     this.#handOver()
     let progress = false
-    for (let end = Atomics.load(words, RING_TAIL); this.#head !== end; this.#head = (this.#head + 1) | 0) {
-      const entry = Atomics.exchange(words, RING + (this.#head & (MAX_SLOTS - 1)), 0)
+    for (const end = Atomics.load(words, base + RING_TAIL); this.#head !== end;) {
+      const slot = Atomics.exchange(words, base + RING + (this.#head & (MAX_SLOTS - 1)), 0) - 1
       // A producer has taken the place and not yet filled it; it will notify when it has.
-      if (entry === 0) break
-      const flags = Atomics.and(words, FLAGS + entry - 1, ~(BH_PENDING | BH_SCHEDULED | BH_IDLE))
-      if ((flags & BH_DELETED) !== 0) {
-        this.#freeSlots.push(entry - 1)
-      } else if ((flags & BH_SCHEDULED) !== 0) {
-        // Counted before it runs: a poll that begins in the callback waits for another round.
-        if ((flags & BH_IDLE) === 0 && !progress) {
-          progress = true
-          this.#rounds++
-        }
-        this.#callbacks[entry - 1]?.()
+      if (slot < 0) break
+      this.#head = (this.#head + 1) | 0
+      const flags = takeFlags(base + FLAGS + slot)
+      const runs = (flags & (BH_SCHEDULED | BH_DELETED)) === BH_SCHEDULED
+      // Counted before it runs: a poll that begins in the callback waits for another round.
+      if (runs && (flags & BH_IDLE) === 0 && !progress) {
+        progress = true
+        this.#rounds++
       }
+      if (runs) this.#run(slot)
+      // Also when it was cancelled: nobody shall wait for it for ever.
+      Atomics.add(words, base + RUNS + slot, 1)
+      aioWaitKick()
+      if ((flags & BH_DELETED) !== 0) this.#freeSlots.push(slot)
     }
     return progress
+  }
+
+  /** A callback that throws is a fault of the thread's; where the thread survives that, so does the loop. */
+  #run(slot: number): void {
+    try {
+      this.#callbacks[slot]?.()
+    } catch (error) {
+      queueMicrotask(() => {
+        throw error
+      })
+    }
   }
 
   /** Lets whoever waits for the context have it, in the order of asking. */
@@ -313,5 +333,14 @@ export class AioContext {
     if (!this.#lock.contended) return
     this.#lock.unlock()
     this.#lock.lock()
+  }
+}
+
+/** Clears the flags of a slot that has left the ring, and counts that. @returns what they were */
+function takeFlags(at: number): number {
+  for (;;) {
+    const flags = Atomics.load(words, at)
+    const taken = (flags & ~(BH_PENDING | BH_SCHEDULED | BH_IDLE)) + (1 << BH_TAKEN_SHIFT)
+    if (Atomics.compareExchange(words, at, flags, taken | 0) === flags) return flags
   }
 }

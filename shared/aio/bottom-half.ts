@@ -5,13 +5,24 @@
  */
 import { bugError } from '../errors/nbd-error.ts'
 import { AioContext } from './aio-context.ts'
-import { BH_SCHEDULED, contextWords, enqueueSlot, notify, type AioContextHandle } from './context-memory.ts'
+import { aioWaitWhile, aioWaitWhileSync } from './aio-wait.ts'
+import {
+  BH_PENDING,
+  BH_SCHEDULED,
+  BH_TAKEN_SHIFT,
+  contextBase,
+  contextOf,
+  enqueueSlot,
+  notify,
+  RUNS,
+  slotHandle,
+  slotOf,
+  slotWord,
+  words,
+  type BottomHalfHandle
+} from './context-table.ts'
 
-/** A bottom half as another thread knows it: postable. Not to be used after `delete`. */
-export interface BottomHalfHandle {
-  context: AioContextHandle
-  slot: number
-}
+export type { BottomHalfHandle } from './context-table.ts'
 
 /** Tells a bottom half that its device is busy; shared by all that must not be entered meanwhile. @see MemReentrancyGuard */
 export interface ReentrancyGuard {
@@ -35,7 +46,7 @@ export class BottomHalf {
 
   /** Postable; lets any thread schedule it, by `scheduleRemote`. */
   get handle(): BottomHalfHandle {
-    return { context: this.#context.handle, slot: this.#slot }
+    return slotHandle(this.#context.handle, this.#slot)
   }
 
   /** Runs in the next round; scheduling it again before that does nothing. @context home-thread @see qemu_bh_schedule */
@@ -83,10 +94,21 @@ function runGuarded(callback: () => void, guard: ReentrancyGuard): void {
  *
  * @context any-thread
  */
-export function scheduleRemote({ context, slot }: BottomHalfHandle): void {
-  const words = contextWords(context.memory)
-  if (enqueueSlot(words, slot, BH_SCHEDULED)) notify(words, context.notifyFd)
+export function scheduleRemote(handle: BottomHalfHandle): void {
+  schedule(handle)
 }
+
+/** @returns which of its runs will be the one that was asked for, as `hasRun` wants it */
+function schedule(handle: BottomHalfHandle): number {
+  const context = contextOf(handle)
+  const before = enqueueSlot(contextBase(context), slotOf(handle), BH_SCHEDULED)
+  if ((before & BH_PENDING) === 0) notify(context)
+  return (before >>> BH_TAKEN_SHIFT) + 1
+}
+
+/** Whether a bottom half has ended its run number `run`. The numbers have 24 bits, and begin anew behind the last. */
+const hasRun = (handle: BottomHalfHandle, run: number): boolean =>
+  (Atomics.load(words, slotWord(RUNS, handle)) - run) << BH_TAKEN_SHIFT >= 0
 
 /** Runs a function once, in the next round of the calling thread. @see aio_bh_schedule_oneshot */
 export function scheduleOneshot(callback: () => void): void {
@@ -97,14 +119,44 @@ export function scheduleOneshot(callback: () => void): void {
   bh.schedule()
 }
 
-/** Runs a function once, in the next round, and resolves with its result. @see aio_wait_bh_oneshot */
-export const aioWaitBhOneshot = <T>(callback: () => T): Promise<T> =>
-  new Promise((resolve, reject) =>
+/**
+ * Runs a function once in the next round of the calling thread, and resolves with its result; or schedules a bottom half
+ * of any thread, and resolves when it has run (or was cancelled or deleted) since then.
+ *
+ * QEMU names a context and a function. A function cannot be posted: for another thread it is the handle of a bottom half
+ * that was made there, or a named function and `IOThread.run`.
+ *
+ * @context any-thread
+ * @see aio_wait_bh_oneshot
+ */
+export function aioWaitBhOneshot(handle: BottomHalfHandle): Promise<void>
+export function aioWaitBhOneshot<T>(callback: () => T): Promise<T>
+export async function aioWaitBhOneshot<T>(what: BottomHalfHandle | (() => T)): Promise<T | void> {
+  if (typeof what === 'number') {
+    const run = schedule(what)
+    return aioWaitWhile(() => !hasRun(what, run))
+  }
+  return new Promise<T>((resolve, reject) =>
     scheduleOneshot(() => {
       try {
-        resolve(callback())
+        resolve(what())
       } catch (error) {
         reject(error instanceof Error ? error : new Error(String(error)))
       }
     })
   )
+}
+
+/**
+ * As `aioWaitBhOneshot`, and the calling thread blocks until then.
+ *
+ * @param handle of a bottom half of another thread
+ * @context a thread that may block
+ * @throws NBDError of kind `bug` for one of the calling thread: it would never run
+ */
+export function aioWaitBhOneshotSync(handle: BottomHalfHandle): void {
+  if (contextOf(handle) === AioContext.current().handle)
+    throw bugError('a thread cannot block until its own bottom half has run')
+  const run = schedule(handle)
+  aioWaitWhileSync(() => !hasRun(handle, run))
+}

@@ -1,21 +1,19 @@
 /** What a thread can do with another thread's AioContext. */
-import { contextWords, LOCK, notify, type AioContextHandle } from './context-memory.ts'
+import { contextBase, LOCK, notify, words, type AioContextHandle } from './context-table.ts'
 import { RFifoLock } from './rfifolock.ts'
 
 export class RemoteContext {
-  readonly #words: Int32Array
-  readonly #notifyFd: number
+  readonly #handle: AioContextHandle
   readonly #lock: RFifoLock
 
-  constructor({ memory, notifyFd }: AioContextHandle) {
-    this.#words = contextWords(memory)
-    this.#notifyFd = notifyFd
-    this.#lock = new RFifoLock(this.#words, LOCK, () => this.notify())
+  constructor(handle: AioContextHandle) {
+    this.#handle = handle
+    this.#lock = new RFifoLock(words, contextBase(handle) + LOCK, () => this.notify())
   }
 
   /** Lets the loop look at what there is. @see aio_notify */
   notify(): void {
-    notify(this.#words, this.#notifyFd)
+    notify(this.#handle)
   }
 
   /**

@@ -8,6 +8,7 @@
  */
 import { threadId } from 'node:worker_threads'
 import { bugError } from '../errors/nbd-error.ts'
+import { waitWord } from './wait-word.ts'
 
 // The ticket that is served, the next ticket to draw, the holder's thread, how often it has locked.
 const HEAD = 0
@@ -55,7 +56,7 @@ export class RFifoLock {
     const ticket = this.#draw()
     for (;;) {
       const head = Atomics.load(this.#words, this.#at + HEAD)
-      if (head === ticket) break
+      if (isDue(ticket, head)) break
       this.#onContention?.()
       Atomics.wait(this.#words, this.#at + HEAD, head)
     }
@@ -70,18 +71,11 @@ export class RFifoLock {
   async lockAsync(): Promise<void> {
     if (this.#relock()) return
     const ticket = this.#draw()
-    // waitAsync alone does not keep the thread's loop, and so the thread, alive.
-    const alive = setInterval(() => undefined, 0x7fffffff)
-    try {
-      for (;;) {
-        const head = Atomics.load(this.#words, this.#at + HEAD)
-        if (head === ticket) break
-        this.#onContention?.()
-        const wait = Atomics.waitAsync(this.#words, this.#at + HEAD, head)
-        if (wait.async) await wait.value
-      }
-    } finally {
-      clearInterval(alive)
+    for (;;) {
+      const head = Atomics.load(this.#words, this.#at + HEAD)
+      if (isDue(ticket, head)) break
+      this.#onContention?.()
+      await waitWord(this.#words, this.#at + HEAD, head)
     }
     this.#own()
   }
@@ -93,6 +87,18 @@ export class RFifoLock {
     Atomics.store(this.#words, this.#at + OWNER, 0)
     Atomics.add(this.#words, this.#at + HEAD, 1)
     // All of them: only the one whose ticket it is goes on.
+    Atomics.notify(this.#words, this.#at + HEAD)
+  }
+
+  /**
+   * Ends the lock, whoever holds it: the thread that it stood for is no more, and those who wait go on.
+   *
+   * @context any-thread
+   */
+  abandon(): void {
+    Atomics.store(this.#words, this.#at + NESTING, 0)
+    Atomics.store(this.#words, this.#at + OWNER, 0)
+    Atomics.store(this.#words, this.#at + HEAD, Atomics.load(this.#words, this.#at + TAIL))
     Atomics.notify(this.#words, this.#at + HEAD)
   }
 
@@ -115,3 +121,6 @@ export class RFifoLock {
     Atomics.store(this.#words, this.#at + NESTING, 1)
   }
 }
+
+/** Whether a ticket is served, or was passed over when the lock was abandoned. Tickets wrap around. */
+const isDue = (ticket: number, head: number): boolean => ((head - ticket) | 0) >= 0

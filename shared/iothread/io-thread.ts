@@ -4,6 +4,7 @@
  * @see iothread.c in QEMU
  */
 import { Worker, type TransferListItem } from 'node:worker_threads'
+import { releaseContextsOfThread } from '../aio/context-table.ts'
 import { bugError, NBDError } from '../errors/nbd-error.ts'
 import { unmarshalError } from '../errors/marshal.ts'
 import { logLevel } from '../log/log.ts'
@@ -33,7 +34,12 @@ export class IOThread {
     })
     this.#worker.on('message', (message: RanMessage) => this.#ran(message))
     this.#worker.on('error', (error: Error) => this.#died(error))
-    this.#worker.on('exit', () => this.#died(bugError(`IOThread ${id} has ended`)))
+    // It is -1 when the thread has ended.
+    const { threadId } = this.#worker
+    this.#worker.on('exit', () => {
+      releaseContextsOfThread(threadId)
+      this.#died(bugError(`IOThread ${id} has ended`))
+    })
   }
 
   /**

@@ -1,6 +1,6 @@
 /** What the tests of this folder run in other threads. */
 import { scheduleRemote, type BottomHalfHandle } from '../../../../../shared/aio/bottom-half.ts'
-import type { AioContextHandle } from '../../../../../shared/aio/context-memory.ts'
+import type { AioContextHandle } from '../../../../../shared/aio/context-table.ts'
 import { RemoteContext } from '../../../../../shared/aio/remote-context.ts'
 import { RFifoLock } from '../../../../../shared/aio/rfifolock.ts'
 
