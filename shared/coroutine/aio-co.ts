@@ -5,20 +5,35 @@
  */
 import { AioContext } from '../aio/aio-context.ts'
 import { scheduleRemote } from '../aio/bottom-half.ts'
+import { contextOf, type AioContextHandle } from '../aio/context-table.ts'
 import { bugError } from '../errors/nbd-error.ts'
 import { Coroutine, type CoroutineFn, type CoroutineHandle } from './coroutine.ts'
 
-/**
- * Enters a coroutine of this thread: at once, or, from within a coroutine, when that one has yielded.
- *
- * @context the coroutine's home thread; others use `aioCoWakeRemote`
- */
-export const aioCoWake = (co: Coroutine<unknown>): void => co.wake()
+/** A coroutine: of this thread, or of any by its handle. */
+type AnyCoroutine = Coroutine<unknown> | CoroutineHandle
+/** A context: of this thread, or of any by its handle. */
+type AnyContext = AioContext | AioContextHandle
 
-/** As `aioCoWake`; the context must be the coroutine's own. */
-export function aioCoEnter(ctx: AioContext, co: Coroutine<unknown>): void {
-  if (ctx !== co.ctx) throw bugError('a coroutine can be entered in its own context only')
-  co.wake()
+/**
+ * Enters a coroutine in its own context. In its own thread that is at once, or, from within a coroutine, when that one has
+ * yielded; from another thread it is entered in the next round of its loop, and must not be woken a second time before.
+ *
+ * Safe before it has yielded: a coroutine that is woken while it is about to yield does not miss it.
+ *
+ * @context any-thread
+ * @see aio_co_wake
+ */
+export function aioCoWake(co: AnyCoroutine): void {
+  if (typeof co !== 'number') co.wake()
+  else if (contextOf(co) !== AioContext.current().handle) scheduleRemote(co)
+  // One that has ended is woken in vain, as from another thread.
+  else Coroutine.find(co)?.wake()
+}
+
+/** As `aioCoWake`; the context must be the coroutine's own. @context any-thread @see aio_co_enter */
+export function aioCoEnter(ctx: AnyContext, co: AnyCoroutine): void {
+  checkHome(ctx, co, 'entered')
+  aioCoWake(co)
 }
 
 /**
@@ -26,24 +41,26 @@ export function aioCoEnter(ctx: AioContext, co: Coroutine<unknown>): void {
  *
  * QEMU moves the coroutine to any context by this. JavaScript cannot: `ctx` must be its own. What is to run in another
  * thread is started there by its name, with `IOThread.run`.
+ *
+ * @context any-thread
+ * @see aio_co_schedule
  */
-export function aioCoSchedule(ctx: AioContext, co: Coroutine<unknown>): void {
-  if (ctx !== co.ctx) throw bugError('a coroutine can be scheduled in its own context only')
-  co.schedule()
+export function aioCoSchedule(ctx: AnyContext, co: AnyCoroutine): void {
+  checkHome(ctx, co, 'scheduled')
+  if (typeof co === 'number') scheduleRemote(co)
+  else co.schedule()
+}
+
+function checkHome(ctx: AnyContext, co: AnyCoroutine, what: string): void {
+  const context = typeof ctx === 'number' ? ctx : ctx.handle
+  const home = typeof co === 'number' ? contextOf(co) : co.ctx.handle
+  if (context !== home) throw bugError(`a coroutine can be ${what} in its own context only`)
 }
 
 /** Goes on in another context: nothing to do when it is the own one, and impossible otherwise. */
 export function aioCoRescheduleSelf(ctx: AioContext): void {
   if (ctx !== Coroutine.current?.ctx) throw bugError('a running coroutine cannot move to another thread')
 }
-
-/**
- * Wakes a coroutine of any thread; it is entered there, in the next round. Safe before it has yielded; must not be
- * called a second time before it has run.
- *
- * @context any-thread
- */
-export const aioCoWakeRemote = (handle: CoroutineHandle): void => scheduleRemote(handle)
 
 /** Waits for a promise in a coroutine; what it rejects with is thrown here. */
 export function* coAwait<T>(promise: Promise<T>): CoroutineFn<T> {

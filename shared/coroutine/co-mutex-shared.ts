@@ -1,20 +1,40 @@
 /**
- * A CoMutex between coroutines of any threads: first come, first served, and each waiter goes on in its own context.
+ * A CoMutex between coroutines of any threads: first come, first served, handed to the longest waiter, which goes on in
+ * its own context.
  *
- * It lies in two words of shared memory, as a ticket lock: QEMU's hand-off needs a list of waiters of all threads, which
- * JavaScript cannot have.
+ * Who is locked out adds itself to a list that any thread can push to; only the holder takes from it, after turning it
+ * round. When the holder finds nobody although somebody has announced itself, it leaves a mark (the hand-off): whoever
+ * takes the mark away goes on in the holder's name, and wakes the first in the list.
  *
- * @see CoMutex in util/qemu-coroutine-lock.c
+ * @see CoMutex in QEMU's util/qemu-coroutine-lock.c, where the algorithm comes from
  */
 import { bugError } from '../errors/nbd-error.ts'
-import { coAwait } from './aio-co.ts'
-import type { CoLockable } from './co-mutex.ts'
-import { Coroutine, type CoroutineFn } from './coroutine.ts'
+import type { CoLockable } from './co-lock.ts'
+import { Coroutine, type CoroutineFn, type CoroutineHandle } from './coroutine.ts'
+import {
+  becomeWaiter,
+  grant,
+  grantSelf,
+  linkWaiter,
+  nextWaiter,
+  NOBODY,
+  untilGranted,
+  WAITS_FOR_TURN
+} from './waiter.ts'
 
-// The ticket that is served, and the next one to draw.
-const HEAD = 0
-const TAIL = 1
-export const CO_MUTEX_WORDS = 2
+/** Holder and waiters, together. */
+const LOCKED = 0
+/** The last that has announced itself. */
+const PUSHED = 1
+/** The longest waiter, of those that a holder has put in order. */
+const ORDERED = 2
+/** The mark of a holder that has found nobody; 0 when there is none. */
+const HANDOFF = 3
+/** Of marks, so that no two are the same. */
+const SEQUENCE = 4
+/** The context that holds it. */
+const HOLDER = 5
+export const CO_MUTEX_WORDS = 6
 
 /** Looks at the lock before waiting: whoever holds it in another thread is often done sooner than we would be asleep. */
 const SPINS = 1000
@@ -34,14 +54,26 @@ export class CoMutexShared implements CoLockable {
     this.#at = at
   }
 
+  /** How many wait for it. Out of date at once. */
+  get waiting(): number {
+    return Math.max(0, this.#load(LOCKED) - 1)
+  }
+
   /** Not recursive. @see qemu_co_mutex_lock */
   *lock(): CoroutineFn {
     const co = Coroutine.current
     if (!co) throw bugError('CoMutexShared.lock outside a coroutine')
     if (this.#holder === co) throw bugError('a coroutine locks a CoMutex that it holds')
-    const ticket = Atomics.add(this.#words, this.#at + TAIL, 1)
-    if (Atomics.load(this.#words, this.#at + HEAD) !== ticket) yield* this.#wait(ticket)
-    this.#holder = co
+    if (!this.#lockFast(co.ctx.handle)) yield* this.#lockSlow()
+    this.#hold(co)
+  }
+
+  tryLock(): boolean {
+    const co = Coroutine.current
+    if (!co) throw bugError('CoMutexShared.tryLock outside a coroutine')
+    if (Atomics.compareExchange(this.#words, this.#at + LOCKED, 0, 1) !== 0) return false
+    this.#hold(co)
+    return true
   }
 
   /** @throws NBDError of kind `bug` when the current coroutine does not hold it @see qemu_co_mutex_unlock */
@@ -50,28 +82,92 @@ export class CoMutexShared implements CoLockable {
       throw bugError('a CoMutex is unlocked by a coroutine that does not hold it')
     }
     this.#holder = undefined
-    Atomics.add(this.#words, this.#at + HEAD, 1)
-    // All of them: only the one whose ticket it is goes on.
-    Atomics.notify(this.#words, this.#at + HEAD)
+    Atomics.store(this.#words, this.#at + HOLDER, 0)
+    if (Atomics.sub(this.#words, this.#at + LOCKED, 1) === 1) return
+    for (;;) {
+      const next = this.#pop()
+      if (next !== undefined) {
+        grant(next)
+        return
+      }
+      // Somebody has counted itself among the waiters, and is not yet in the list: it, or we, will see the mark.
+      const mark = Atomics.add(this.#words, this.#at + SEQUENCE, 1) + 1 || 1
+      Atomics.store(this.#words, this.#at + HANDOFF, mark)
+      if (!this.#hasWaiters()) return
+      if (!this.#takeMark(mark)) return
+    }
   }
 
-  *#wait(ticket: number): CoroutineFn {
-    const index = this.#at + HEAD
-    // A holder of this thread cannot get on while we look.
-    for (let i = 0; i < SPINS && !this.#holder; i++) {
-      if (Atomics.load(this.#words, index) === ticket) return
+  #load(word: number): number {
+    return Atomics.load(this.#words, this.#at + word)
+  }
+
+  #hold(co: Coroutine<unknown>): void {
+    this.#holder = co
+    Atomics.store(this.#words, this.#at + HOLDER, co.ctx.handle)
+  }
+
+  /** @returns whether it is ours; otherwise we are counted among those that wait */
+  #lockFast(context: number): boolean {
+    const index = this.#at + LOCKED
+    let before = Atomics.compareExchange(this.#words, index, 0, 1)
+    // A holder of this thread cannot get on while we look; and behind a waiter it is not our turn.
+    for (let i = 0; before === 1 && i < SPINS && this.#load(HOLDER) !== context; i++) {
+      before = this.#load(LOCKED)
+      if (before === 0) before = Atomics.compareExchange(this.#words, index, 0, 1)
+      if (before === 0) return true
     }
-    const { ctx } = Coroutine.current!
-    ctx.ref()
-    try {
-      for (;;) {
-        const head = Atomics.load(this.#words, index)
-        if (head === ticket) return
-        const wait = Atomics.waitAsync(this.#words, index, head)
-        if (wait.async) yield* coAwait(wait.value)
-      }
-    } finally {
-      ctx.unref()
+    return before === 0 || Atomics.add(this.#words, index, 1) === 0
+  }
+
+  *#lockSlow(): CoroutineFn {
+    const self = becomeWaiter(WAITS_FOR_TURN)
+    this.#push(self)
+    const mark = this.#load(HANDOFF)
+    if (mark !== 0 && this.#hasWaiters() && this.#takeMark(mark)) {
+      // In the name of the holder that left the mark: there is a first one, be it ourselves.
+      const first = this.#pop()!
+      if (first === self) grantSelf(self)
+      else grant(first)
     }
+    yield* untilGranted(self)
+  }
+
+  #takeMark(mark: number): boolean {
+    return Atomics.compareExchange(this.#words, this.#at + HANDOFF, mark, 0) === mark
+  }
+
+  #hasWaiters(): boolean {
+    return this.#load(ORDERED) !== NOBODY || this.#load(PUSHED) !== NOBODY
+  }
+
+  #push(waiter: CoroutineHandle): void {
+    for (;;) {
+      const head = this.#load(PUSHED)
+      linkWaiter(waiter, head)
+      if (Atomics.compareExchange(this.#words, this.#at + PUSHED, head, waiter) === head) return
+    }
+  }
+
+  /** Takes the longest waiter out. Only the holder does so, or whoever acts in its name. */
+  #pop(): CoroutineHandle | undefined {
+    let first = this.#load(ORDERED)
+    if (first === NOBODY) first = this.#order()
+    if (first === NOBODY) return undefined
+    Atomics.store(this.#words, this.#at + ORDERED, nextWaiter(first as CoroutineHandle))
+    return first as CoroutineHandle
+  }
+
+  /** Turns round what was pushed. @returns the longest waiter */
+  #order(): number {
+    let waiter = Atomics.exchange(this.#words, this.#at + PUSHED, NOBODY)
+    let first = NOBODY
+    while (waiter !== NOBODY) {
+      const next = nextWaiter(waiter as CoroutineHandle)
+      linkWaiter(waiter as CoroutineHandle, first)
+      first = waiter
+      waiter = next
+    }
+    return first
   }
 }

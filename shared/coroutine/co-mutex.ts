@@ -4,13 +4,8 @@
  * @see CoMutex in util/qemu-coroutine-lock.c
  */
 import { bugError } from '../errors/nbd-error.ts'
+import type { CoLockable } from './co-lock.ts'
 import { Coroutine, type CoroutineFn } from './coroutine.ts'
-
-/** What coroutines can lock, whatever is behind it. @see QemuLockable */
-export interface CoLockable {
-  lock(): CoroutineFn
-  unlock(): void
-}
 
 export class CoMutex implements CoLockable {
   #holder: Coroutine<unknown> | undefined

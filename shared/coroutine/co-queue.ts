@@ -4,10 +4,10 @@
  * @see CoQueue in util/qemu-coroutine-lock.c
  */
 import { bugError } from '../errors/nbd-error.ts'
-import type { CoLockable } from './co-mutex.ts'
+import type { CoLockable, CoWaitQueue } from './co-lock.ts'
 import { Coroutine, type CoroutineFn } from './coroutine.ts'
 
-export class CoQueue {
+export class CoQueue implements CoWaitQueue {
   #waiters: Coroutine<unknown>[] = []
 
   /** @see qemu_co_queue_empty */

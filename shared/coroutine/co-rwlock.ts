@@ -5,6 +5,7 @@
  * @see CoRwlock in util/qemu-coroutine-lock.c
  */
 import { bugError } from '../errors/nbd-error.ts'
+import type { CoReadWriteLock } from './co-lock.ts'
 import { Coroutine, type CoroutineFn } from './coroutine.ts'
 
 interface Ticket {
@@ -12,7 +13,7 @@ interface Ticket {
   read: boolean
 }
 
-export class CoRwlock {
+export class CoRwlock implements CoReadWriteLock {
   /** Readers that hold it; -1 for a writer. */
   #owners = 0
   #tickets: Ticket[] = [];

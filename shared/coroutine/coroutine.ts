@@ -24,6 +24,9 @@ export type CoroutineHandle = BottomHalfHandle
 
 let current: Coroutine<unknown> | undefined
 
+/** Those of this thread that have a handle. */
+const byHandle = new Map<CoroutineHandle, Coroutine<unknown>>()
+
 export class Coroutine<T = void> {
   /** Where it runs. @see qemu_coroutine_get_aio_context */
   readonly ctx = AioContext.current()
@@ -80,11 +83,15 @@ export class Coroutine<T = void> {
     return this.#ended
   }
 
-  /** Lets any thread wake it, by `aioCoWakeRemote`. Ends with the coroutine. */
+  /** Lets any thread wake it, by `aioCoWake`. Ends with the coroutine. */
   get handle(): CoroutineHandle {
-    if (this.#ended) throw bugError('a coroutine that has ended has no handle')
-    this.#bh ??= new BottomHalf(() => this.enter())
-    return this.#bh.handle
+    if (!this.#bh) this.#makeHandle()
+    return this.#bh!.handle
+  }
+
+  /** The coroutine of this thread that has the handle. */
+  static find(handle: CoroutineHandle): Coroutine<unknown> | undefined {
+    return byHandle.get(handle)
   }
 
   /**
@@ -124,9 +131,14 @@ export class Coroutine<T = void> {
 
   /** Enters it in the next round of the loop. @see aio_co_schedule */
   schedule(): void {
+    if (!this.#bh) this.#makeHandle()
+    this.#bh!.schedule()
+  }
+
+  #makeHandle(): void {
     if (this.#ended) throw bugError('a coroutine is scheduled after it has ended')
-    this.#bh ??= new BottomHalf(() => this.enter())
-    this.#bh.schedule()
+    this.#bh = new BottomHalf(() => this.enter())
+    byHandle.set(this.#bh.handle, this)
   }
 
   #run(): void {
@@ -151,7 +163,10 @@ export class Coroutine<T = void> {
   #end(settle: () => void): void {
     this.#ended = true
     this.#generator = undefined
-    this.#bh?.delete()
+    if (this.#bh) {
+      byHandle.delete(this.#bh.handle)
+      this.#bh.delete()
+    }
     settle()
   }
 }

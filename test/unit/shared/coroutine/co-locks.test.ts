@@ -1,6 +1,7 @@
 /** test-coroutine.c's cases of locks. */
 import t from 'tap'
-import { CoMutex, type CoLockable } from '../../../../shared/coroutine/co-mutex.ts'
+import type { CoLockable } from '../../../../shared/coroutine/co-lock.ts'
+import { CoMutex } from '../../../../shared/coroutine/co-mutex.ts'
 import { CoQueue } from '../../../../shared/coroutine/co-queue.ts'
 import { CoRwlock } from '../../../../shared/coroutine/co-rwlock.ts'
 import { coSleep, coTimeout, CoSleep, TIMED_OUT } from '../../../../shared/coroutine/co-sleep.ts'

@@ -1,11 +1,11 @@
 /** What the tests of this folder run in other threads. */
 import { AioContext } from '../../../../shared/aio/aio-context.ts'
-import { aioCoWakeRemote, coAwait } from '../../../../shared/coroutine/aio-co.ts'
+import { aioCoWake, coAwait } from '../../../../shared/coroutine/aio-co.ts'
 import { CoMutexShared } from '../../../../shared/coroutine/co-mutex-shared.ts'
 import { Coroutine, type CoroutineFn, type CoroutineHandle } from '../../../../shared/coroutine/coroutine.ts'
 
 export function wake(handle: CoroutineHandle): void {
-  aioCoWakeRemote(handle)
+  aioCoWake(handle)
 }
 
 /** Words of the memory that the threads of a test share. */
@@ -69,7 +69,7 @@ export function prepareToPass({ memory, id }: { memory: SharedArrayBuffer; id: n
       const next = Math.floor(Math.random() * handles.length)
       // Whoever takes the mark away is the one who wakes.
       if (Atomics.exchange(words, PARKED + next, 0) !== 1) continue
-      aioCoWakeRemote(handles[next]!)
+      aioCoWake(handles[next]!)
       wakeUps++
       Atomics.store(words, TURNS + id, wakeUps)
       yield* park()
