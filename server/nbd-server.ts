@@ -9,11 +9,17 @@ import { reason } from '../shared/errors/system-error.ts'
 import type { BlockNode } from '../shared/block/block-node.ts'
 import { IOThread } from '../shared/iothread/io-thread.ts'
 import { log } from '../shared/log/log.ts'
-import { NBD_HANDSHAKE_TIMEOUT_MS, NBD_MAX_WAITING_CONNECTIONS } from '../shared/protocol/limits.ts'
+import {
+  NBD_HANDSHAKE_TIMEOUT_MS,
+  NBD_MAX_IN_FLIGHT_BYTES,
+  NBD_MAX_WAITING_CONNECTIONS
+} from '../shared/protocol/limits.ts'
 import { stringProblem } from '../shared/protocol/string.ts'
 import { closeFd } from '../shared/syscall/fd.ts'
 import { ABORT_CONNECTIONS, SERVE_CONNECTION, STOP_CONNECTIONS } from './connection/serve-connection.ts'
+import { ExportGate } from './export/export-gate.ts'
 import { ADD_EXPORT } from './export/export-table.ts'
+import { ConnectionState } from './transmission/connection-state.ts'
 import { NBDListener, type Accepted, type ListenAddress } from './listener/nbd-listener.ts'
 
 /** IOThreads when none were asked for: more than this bring one server little. */
@@ -49,6 +55,7 @@ export class NBDServer {
   readonly #waiting: Accepted[] = []
   readonly #serving = new Set<Promise<void>>()
   #closing = false
+  #nextConnection = 1
   /** Some client has chosen an export. */
   #wasUsed = false
 
@@ -84,7 +91,7 @@ export class NBDServer {
     }
     this.#nodes.push(node)
     const shared = this.#maxConnections > 1
-    const exported = { name, description, shared, node: node.handle() }
+    const exported = { name, description, shared, node: node.handle(), gate: ExportGate.allocate() }
     await Promise.all(this.#places.map(({ thread }) => thread.run(ADD_EXPORT, exported)))
   }
 
@@ -156,7 +163,14 @@ export class NBDServer {
     )
     place.connections++
     const served = place.thread
-      .run(SERVE_CONNECTION, { fd, peer, handshakeTimeoutMs: this.#handshakeTimeoutMs })
+      .run(SERVE_CONNECTION, {
+        id: this.#nextConnection++,
+        fd,
+        peer,
+        onHelpWanted: undefined,
+        handshakeTimeoutMs: this.#handshakeTimeoutMs,
+        state: ConnectionState.allocate(NBD_MAX_IN_FLIGHT_BYTES)
+      })
       .catch((error: unknown) => {
         log.error({ err: error, peer }, 'a connection was lost')
         return { negotiated: false }

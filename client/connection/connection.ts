@@ -7,9 +7,11 @@
  *
  * @context the thread that opened it
  */
+import { Coroutine } from '../../shared/coroutine/coroutine.ts'
 import { bugError, NBDError } from '../../shared/errors/nbd-error.ts'
-import type { QIOChannelSocket } from '../../shared/io/channel-socket.ts'
+import type { QIOChannel } from '../../shared/io/channel.ts'
 import { connectSocket } from '../../shared/io/connect.ts'
+import { WindowReader } from '../../shared/io/window-reader.ts'
 import { NBD_EOVERFLOW } from '../../shared/protocol/constants.ts'
 import { formatUri, type NBDUri } from '../../shared/protocol/uri.ts'
 import { negotiate } from '../negotiation/newstyle.ts'
@@ -22,17 +24,17 @@ export type ConnectionState = 'READY' | 'DEAD' | 'CLOSED'
 
 export class Connection {
   readonly negotiated: Negotiated
-  readonly #channel: QIOChannelSocket
+  readonly #channel: QIOChannel
   readonly #transmission: Transmission
   /** Resolves when the descriptor is closed and nothing is in flight. */
   readonly #ended: Promise<void>
   #state: ConnectionState = 'READY'
   #reason: NBDError | undefined
 
-  private constructor(channel: QIOChannelSocket, negotiated: Negotiated) {
+  private constructor(channel: QIOChannel, reader: WindowReader, negotiated: Negotiated) {
     this.negotiated = negotiated
     this.#channel = channel
-    this.#transmission = new Transmission(channel, negotiated)
+    this.#transmission = new Transmission(channel, reader, negotiated)
     this.#ended = this.#run()
   }
 
@@ -47,9 +49,15 @@ export class Connection {
     const start = performance.now()
     try {
       const channel = await connectSocket(uri.address, timeoutMs)
+      const reader = new WindowReader(channel)
       const left = Math.max(0, timeoutMs - (performance.now() - start))
-      const negotiated = await withinTime(channel, negotiate(channel, uri.exportName), left, timeoutMs)
-      const connection = new Connection(channel, negotiated)
+      const negotiated = await withinTime(
+        channel,
+        Coroutine.start(() => negotiate(channel, reader, uri.exportName)),
+        left,
+        timeoutMs
+      )
+      const connection = new Connection(channel, reader, negotiated)
       if (Number.isSafeInteger(negotiated.size)) return connection
       await connection.close()
       throw new NBDError('request', 'the export is larger than 2^53 - 1 bytes, which is not supported', {
@@ -125,7 +133,7 @@ export class Connection {
 
 /** `negotiation`, or an error when it has not ended in time; on any error the channel is closed. */
 async function withinTime(
-  channel: QIOChannelSocket,
+  channel: QIOChannel,
   negotiation: Promise<Negotiated>,
   leftMs: number,
   timeoutMs: number
@@ -133,7 +141,7 @@ async function withinTime(
   let late = false
   const timer = setTimeout(() => {
     late = true
-    channel.shutdown()
+    channel.shutdown('both')
   }, leftMs)
   try {
     return await negotiation

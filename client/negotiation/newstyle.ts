@@ -8,7 +8,10 @@
  * @see doc/proto.md "Newstyle negotiation"; nbd_receive_negotiate in QEMU's nbd/client.c
  */
 import { NBDError, protocolError } from '../../shared/errors/nbd-error.ts'
-import type { QIOChannelSocket } from '../../shared/io/channel-socket.ts'
+import type { CoroutineFn } from '../../shared/coroutine/coroutine.ts'
+import type { QIOChannel } from '../../shared/io/channel.ts'
+import type { WindowReader } from '../../shared/io/window-reader.ts'
+import { writeBytes } from '../../shared/io/write-bytes.ts'
 import {
   NBD_FLAG_C_FIXED_NEWSTYLE,
   NBD_FLAG_C_NO_ZEROES,
@@ -33,11 +36,15 @@ import { OptionExchange } from './option-exchange.ts'
  * @returns the export, in transmission
  * @throws NBDError of kind `request` when the server refuses, `protocol`, `transport`; the connection must be closed
  */
-export async function negotiate(channel: QIOChannelSocket, exportName: string): Promise<Negotiated> {
-  const { fixed, noZeroes } = await greet(channel)
-  const exchange = new OptionExchange(channel)
+export function* negotiate(
+  channel: QIOChannel,
+  reader: WindowReader,
+  exportName: string
+): CoroutineFn<Negotiated> {
+  const { fixed, noZeroes } = yield* greet(channel, reader)
+  const exchange = new OptionExchange(channel, reader)
   if (!fixed) {
-    const description = await optExportName(exchange, channel, exportName, noZeroes)
+    const description = yield* optExportName(exchange, reader, exportName, noZeroes)
     return negotiated(
       exportName,
       { handshake: 'newstyle', structured: false, allocationId: undefined },
@@ -45,27 +52,30 @@ export async function negotiate(channel: QIOChannelSocket, exportName: string): 
     )
   }
   try {
-    const structured = await optStructuredReply(exchange)
-    const allocationId = structured ? await optSetMetaContext(exchange, exportName) : undefined
+    const structured = yield* optStructuredReply(exchange)
+    const allocationId = structured ? yield* optSetMetaContext(exchange, exportName) : undefined
     const description =
-      (await optGo(exchange, exportName)) ?? (await optExportName(exchange, channel, exportName, noZeroes))
+      (yield* optGo(exchange, exportName)) ?? (yield* optExportName(exchange, reader, exportName, noZeroes))
     return negotiated(exportName, { handshake: 'newstyle-fixed', structured, allocationId }, description)
   } catch (error) {
     // Only whom nothing stands in the way may just leave.
-    if (NBDError.is(error) && error.kind === 'request') await optAbort(exchange)
+    if (NBDError.is(error) && error.kind === 'request') yield* optAbort(exchange)
     throw error
   }
 }
 
-async function greet(channel: QIOChannelSocket): Promise<{ fixed: boolean; noZeroes: boolean }> {
+function* greet(
+  channel: QIOChannel,
+  reader: WindowReader
+): CoroutineFn<{ fixed: boolean; noZeroes: boolean }> {
   const memory = Memory.allocate(NBD_GREETING_SIZE)
-  await channel.readAll(memory, 0, NBD_GREETING_SIZE)
+  yield* reader.readAll(memory, 0, NBD_GREETING_SIZE)
   const flags = decodeGreeting(memory.buffer)
   if (typeof flags !== 'number') throw protocolError(flags.problem)
   const fixed = (flags & NBD_FLAG_FIXED_NEWSTYLE) !== 0
   const noZeroes = (flags & NBD_FLAG_NO_ZEROES) !== 0
   // A server must disconnect at a flag that it has not offered itself.
   const answer = (fixed ? NBD_FLAG_C_FIXED_NEWSTYLE : 0) | (noZeroes ? NBD_FLAG_C_NO_ZEROES : 0)
-  await channel.writeAll(encodeClientFlags(answer))
+  yield* writeBytes(channel, encodeClientFlags(answer))
   return { fixed, noZeroes }
 }

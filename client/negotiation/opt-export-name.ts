@@ -3,7 +3,8 @@
  * server that does not want to closes the connection.
  */
 import { NBDError } from '../../shared/errors/nbd-error.ts'
-import type { QIOChannelSocket } from '../../shared/io/channel-socket.ts'
+import type { CoroutineFn } from '../../shared/coroutine/coroutine.ts'
+import type { WindowReader } from '../../shared/io/window-reader.ts'
 import { NBD_OPT_EXPORT_NAME } from '../../shared/protocol/constants.ts'
 import { Memory } from '../../shared/syscall/memory.ts'
 import { decodeExportInfo, EXPORT_NAME_ANSWER_SIZE, EXPORT_NAME_ZEROES } from './messages.ts'
@@ -14,15 +15,15 @@ import type { OptionExchange } from './option-exchange.ts'
  * @param noZeroes whether it was negotiated that the padding is left out
  * @throws NBDError of kind `request` when the server closes the connection, `transport`
  */
-export async function optExportName(
+export function* optExportName(
   exchange: OptionExchange,
-  channel: QIOChannelSocket,
+  reader: WindowReader,
   name: string,
   noZeroes: boolean
-): Promise<ExportDescription> {
-  await exchange.send(NBD_OPT_EXPORT_NAME, Buffer.from(name, 'utf8'))
+): CoroutineFn<ExportDescription> {
+  yield* exchange.send(NBD_OPT_EXPORT_NAME, Buffer.from(name, 'utf8'))
   const memory = Memory.allocate(EXPORT_NAME_ANSWER_SIZE)
-  if (!(await channel.readAllEof(memory, 0, EXPORT_NAME_ANSWER_SIZE))) {
+  if (!(yield* reader.readAllEof(memory, 0, EXPORT_NAME_ANSWER_SIZE))) {
     throw new NBDError(
       'request',
       `the server closed the connection: it has no export '${name}', or refuses it`
@@ -30,6 +31,6 @@ export async function optExportName(
   }
   const info = decodeExportInfo(memory.buffer, 0)
   // Reserved: what they hold is not looked at.
-  if (!noZeroes) await channel.discard(EXPORT_NAME_ZEROES)
+  if (!noZeroes) yield* reader.discard(EXPORT_NAME_ZEROES)
   return { ...info, name: undefined, description: undefined, blockSizes: undefined }
 }

@@ -1,4 +1,5 @@
 /** NBD_OPT_GO: what the export is, and into transmission. */
+import type { CoroutineFn } from '../../shared/coroutine/coroutine.ts'
 import { protocolError } from '../../shared/errors/nbd-error.ts'
 import {
   NBD_INFO_BLOCK_SIZE,
@@ -28,9 +29,9 @@ interface Informed extends Partial<Omit<ExportDescription, keyof ExportInfo>> {
  * @returns the export, in transmission; undefined when the server does not know this option
  * @throws NBDError of kind `request` when the server refuses the export
  */
-export async function optGo(exchange: OptionExchange, name: string): Promise<ExportDescription | undefined> {
+export function* optGo(exchange: OptionExchange, name: string): CoroutineFn<ExportDescription | undefined> {
   const informed: Informed = {}
-  const refusal = await exchange.ask(NBD_OPT_GO, encodeInfoRequest(name, WANTED), (type, payload) => {
+  const refusal = yield* exchange.ask(NBD_OPT_GO, encodeInfoRequest(name, WANTED), (type, payload) => {
     if (type !== NBD_REP_INFO) throw unexpectedReply(NBD_OPT_GO, type)
     takeInfo(informed, payload)
   })

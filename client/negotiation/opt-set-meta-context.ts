@@ -1,4 +1,5 @@
 /** NBD_OPT_SET_META_CONTEXT: chooses what NBD_CMD_BLOCK_STATUS is to tell about. Needs structured replies. */
+import type { CoroutineFn } from '../../shared/coroutine/coroutine.ts'
 import { protocolError } from '../../shared/errors/nbd-error.ts'
 import { NBD_OPT_SET_META_CONTEXT, NBD_REP_META_CONTEXT } from '../../shared/protocol/constants.ts'
 import { encodeMetaContextQuery } from '../../shared/protocol/messages/meta-context.ts'
@@ -9,13 +10,13 @@ import { unexpectedReply, type OptionExchange } from './option-exchange.ts'
 export const BASE_ALLOCATION = 'base:allocation'
 
 /** @returns the id that the server gave to the context `base:allocation`, or undefined when it has none */
-export async function optSetMetaContext(
+export function* optSetMetaContext(
   exchange: OptionExchange,
   exportName: string
-): Promise<number | undefined> {
+): CoroutineFn<number | undefined> {
   let id: number | undefined
   const query = encodeMetaContextQuery(exportName, [BASE_ALLOCATION])
-  const refusal = await exchange.ask(NBD_OPT_SET_META_CONTEXT, query, (type, payload) => {
+  const refusal = yield* exchange.ask(NBD_OPT_SET_META_CONTEXT, query, (type, payload) => {
     if (type !== NBD_REP_META_CONTEXT) throw unexpectedReply(NBD_OPT_SET_META_CONTEXT, type)
     const reply = decodeMetaContextReply(payload)
     if ('problem' in reply) throw protocolError(`NBD_REP_META_CONTEXT: ${reply.problem}`)

@@ -4,8 +4,11 @@
  * @see doc/proto.md "Fixed newstyle negotiation"
  */
 import { constants } from 'node:os'
+import type { CoroutineFn } from '../../shared/coroutine/coroutine.ts'
 import { NBDError, protocolError } from '../../shared/errors/nbd-error.ts'
-import type { QIOChannelSocket } from '../../shared/io/channel-socket.ts'
+import type { QIOChannel } from '../../shared/io/channel.ts'
+import type { WindowReader } from '../../shared/io/window-reader.ts'
+import { writeBytes } from '../../shared/io/write-bytes.ts'
 import {
   NBD_ESHUTDOWN,
   NBD_REP_ACK,
@@ -54,16 +57,18 @@ const meanings = new Map<number, [text: string, errno: number]>([
 const hopeless = new Set([NBD_REP_ERR_TLS_REQD, NBD_REP_ERR_SHUTDOWN])
 
 export class OptionExchange {
-  readonly #channel: QIOChannelSocket
+  readonly #channel: QIOChannel
+  readonly #reader: WindowReader
   readonly #memory = Memory.allocate(NBD_MAX_OPTION_REPLY_SIZE)
 
-  constructor(channel: QIOChannelSocket) {
+  constructor(channel: QIOChannel, reader: WindowReader) {
     this.#channel = channel
+    this.#reader = reader
   }
 
   /** Sends an option and nothing more. @throws NBDError of kind `transport` */
-  async send(option: number, payload?: Uint8Array): Promise<void> {
-    await this.#channel.writeAll(encodeOptionRequest(option, payload))
+  *send(option: number, payload?: Uint8Array): CoroutineFn {
+    yield* writeBytes(this.#channel, encodeOptionRequest(option, payload))
   }
 
   /**
@@ -73,10 +78,10 @@ export class OptionExchange {
    * @returns undefined when the server acknowledged the option
    * @throws NBDError of kind `request` when no option has a chance any more, `protocol`, `transport`
    */
-  async ask(option: number, payload: Uint8Array | undefined, take: TakeReply): Promise<Refusal | undefined> {
-    await this.send(option, payload)
+  *ask(option: number, payload: Uint8Array | undefined, take: TakeReply): CoroutineFn<Refusal | undefined> {
+    yield* this.send(option, payload)
     for (let count = 0; count < NBD_MAX_OPTION_REPLIES; count++) {
-      const reply = await this.#receive(option)
+      const reply = yield* this.#receive(option)
       if (reply.type === NBD_REP_ACK) return undefined
       if ((reply.type & NBD_REP_FLAG_ERROR) !== 0) return refused(option, reply.type, reply.payload)
       take(reply.type, reply.payload)
@@ -84,9 +89,9 @@ export class OptionExchange {
     throw protocolError(`more than ${NBD_MAX_OPTION_REPLIES} replies to ${nbdOptLookup(option)}`)
   }
 
-  async #receive(option: number): Promise<{ type: number; payload: Buffer }> {
+  *#receive(option: number): CoroutineFn<{ type: number; payload: Buffer }> {
     const memory = this.#memory
-    await this.#channel.readAll(memory, 0, NBD_OPTION_REPLY_SIZE)
+    yield* this.#reader.readAll(memory, 0, NBD_OPTION_REPLY_SIZE)
     const header = decodeOptionReply(memory.buffer)
     if (!header) throw protocolError(`wrong option reply magic 0x${memory.buffer.toString('hex', 0, 8)}`)
     if (header.option !== option) {
@@ -96,7 +101,7 @@ export class OptionExchange {
     if (length > NBD_MAX_OPTION_REPLY_SIZE) {
       throw protocolError(`${nbdRepLookup(type)} announces ${length} bytes of payload`)
     }
-    await this.#channel.readAll(memory, 0, length)
+    yield* this.#reader.readAll(memory, 0, length)
     return { type, payload: memory.buffer.subarray(0, length) }
   }
 }

@@ -2,40 +2,39 @@
  * What goes to the server, in order, in as few system calls as may be.
  *
  * Requests that are issued in one turn of the loop are built one behind the other and leave together; small payloads
- * are copied in between, large ones go along without being copied. Where the socket is full, what follows queues up.
+ * are copied in between, large ones go along without being copied. Where the channel is full, what follows queues up.
  *
  * @context the connection's thread
  */
-import { QIO_CHANNEL_ERR_BLOCK, type QIOChannelSocket } from '../../shared/io/channel-socket.ts'
+import { CoQueue } from '../../shared/coroutine/co-queue.ts'
+import { Coroutine, type CoroutineFn } from '../../shared/coroutine/coroutine.ts'
+import { QIO_CHANNEL_ERR_BLOCK, type IOVec, type QIOChannel } from '../../shared/io/channel.ts'
 import { giveMemory, takeMemory } from '../../shared/io/memory-pool.ts'
 import { encodeRequest, NBD_REQUEST_SIZE, type NBDRequest } from '../../shared/protocol/messages/request.ts'
-import type { Memory } from '../../shared/syscall/memory.ts'
-import { MSG_MORE } from '../../shared/syscall/socket.ts'
+import { Memory } from '../../shared/syscall/memory.ts'
 
 const ARENA_SIZE = 64 * 1024
 /** Payloads up to this size are copied: that costs less than a system call of their own. */
 const MAX_INLINE = 16 * 1024
 
-/** Requests that are built one behind the other. */
-interface Arena {
-  memory: Memory
-  start: number
-  end: number
-  /** Being sent by node:net: nothing may be added. */
-  sealed: boolean
+/** A piece of what is to be sent: requests that are built one behind the other, or somebody's payload. */
+interface Piece extends IOVec {
+  /** From the pool, and with room for more. */
+  arena: boolean
 }
 
 export class RequestWriter {
-  readonly #channel: QIOChannelSocket
+  readonly #channel: QIOChannel
   readonly #onError: (error: unknown) => void
-  readonly #queue: (Arena | Buffer)[] = []
-  #sent: Promise<void> = Promise.resolve()
+  readonly #queue: Piece[] = []
+  readonly #sent = new CoQueue()
+  /** A coroutine waits for room. */
   #busy = false
   #scheduled = false
   #broken = false
 
   /** @param onError told once, when the connection can take no more requests */
-  constructor(channel: QIOChannelSocket, onError: (error: unknown) => void) {
+  constructor(channel: QIOChannel, onError: (error: unknown) => void) {
     this.#channel = channel
     this.#onError = onError
   }
@@ -53,64 +52,71 @@ export class RequestWriter {
     encodeRequest(buffer, arena.end, request)
     arena.end += NBD_REQUEST_SIZE
     if (inline) arena.end += inline.copy(buffer, arena.end)
-    else if (data) this.#queue.push(data)
+    else if (data) this.#queue.push({ memory: Memory.of(data), start: 0, end: data.length, arena: false })
     if (this.#scheduled) return
     this.#scheduled = true
     queueMicrotask(() => this.#flush())
   }
 
-  /** Resolves when all is sent, or the connection is broken. */
-  async drain(): Promise<void> {
+  /** Returns when all is sent, or the connection is broken. */
+  *drain(): CoroutineFn {
     this.#flush()
-    while (this.#busy) await this.#sent
+    while (this.#busy) yield* this.#sent.wait()
   }
 
-  #reserve(size: number): Arena {
+  #reserve(size: number): Piece {
     const last = this.#queue.at(-1)
-    if (last && 'memory' in last && !last.sealed && last.end + size <= ARENA_SIZE) return last
-    const arena: Arena = { memory: takeMemory(ARENA_SIZE), start: 0, end: 0, sealed: false }
-    this.#queue.push(arena)
-    return arena
+    if (last?.arena && last.end + size <= ARENA_SIZE) return last
+    const piece: Piece = { memory: takeMemory(ARENA_SIZE), start: 0, end: 0, arena: true }
+    this.#queue.push(piece)
+    return piece
   }
 
   #flush(): void {
     this.#scheduled = false
-    if (this.#busy || this.#queue.length === 0) return
+    if (this.#busy) return
+    try {
+      if (this.#sendNow()) return
+    } catch (error) {
+      this.#break(error)
+      return
+    }
     this.#busy = true
-    this.#sent = this.#send()
+    Coroutine.create(() => this.#sendLater()).enter()
   }
 
-  async #send(): Promise<void> {
-    const queue = this.#queue
+  *#sendLater(): CoroutineFn {
     try {
-      for (let head = queue[0]; head; head = queue[0]) {
-        if (!('memory' in head)) {
-          await this.#channel.writeAll(head)
-        } else if (!this.#sendNow(head)) {
-          head.sealed = true
-          await this.#channel.writeAll(head.memory.buffer.subarray(head.start, head.end))
-        }
-        // In the same breath as the last look at it: nobody must build in what is sent.
-        queue.shift()
-        if ('memory' in head) giveMemory(head.memory)
-      }
+      do yield* this.#channel.yield('out')
+      while (!this.#sendNow())
     } catch (error) {
-      this.#broken = true
-      queue.length = 0
-      this.#onError(error)
+      this.#break(error)
     }
     this.#busy = false
+    this.#sent.restartAll()
   }
 
-  /** @returns false when the socket is full */
-  #sendNow(arena: Arena): boolean {
-    while (arena.start < arena.end) {
-      const flags = this.#queue.length > 1 ? MSG_MORE : 0
-      const address = arena.memory.address + arena.start
-      const sent = this.#channel.send(address, arena.end - arena.start, flags)
+  /** @returns false when the channel is full */
+  #sendNow(): boolean {
+    const queue = this.#queue
+    while (queue.length > 0) {
+      let sent = this.#channel.writev(queue)
       if (sent === QIO_CHANNEL_ERR_BLOCK) return false
-      arena.start += sent
+      for (let head = queue[0]; head; head = queue[0]) {
+        const taken = Math.min(sent, head.end - head.start)
+        head.start += taken
+        sent -= taken
+        if (head.start < head.end) break
+        queue.shift()
+        if (head.arena) giveMemory(head.memory)
+      }
     }
     return true
+  }
+
+  #break(error: unknown): void {
+    this.#broken = true
+    this.#queue.length = 0
+    this.#onError(error)
   }
 }

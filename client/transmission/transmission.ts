@@ -3,9 +3,10 @@
  *
  * @context the connection's thread
  */
+import { Coroutine, type CoroutineFn } from '../../shared/coroutine/coroutine.ts'
 import { NBDError } from '../../shared/errors/nbd-error.ts'
-import type { QIOChannelSocket } from '../../shared/io/channel-socket.ts'
-import { receiveWindow } from '../../shared/io/receive-window.ts'
+import type { QIOChannel } from '../../shared/io/channel.ts'
+import type { WindowReader } from '../../shared/io/window-reader.ts'
 import { NBD_CMD_DISC } from '../../shared/protocol/constants.ts'
 import type { Negotiated } from '../negotiation/negotiated.ts'
 import { cookieHalves, CookieTable } from './cookie-table.ts'
@@ -17,17 +18,20 @@ import { STATE_REPLY } from './states.ts'
 const DISC: Command = { type: NBD_CMD_DISC, flags: 0, offset: 0, length: 0 }
 
 export class Transmission {
-  readonly #channel: QIOChannelSocket
+  readonly #channel: QIOChannel
+  readonly #reader: WindowReader
   readonly #table = new CookieTable()
   readonly #parser: ReplyParser
   readonly #writer: RequestWriter
   #error: NBDError | undefined
 
   constructor(
-    channel: QIOChannelSocket,
+    channel: QIOChannel,
+    reader: WindowReader,
     { structured, allocationId }: Pick<Negotiated, 'structured' | 'allocationId'>
   ) {
     this.#channel = channel
+    this.#reader = reader
     this.#parser = new ReplyParser(this.#table, structured, allocationId)
     this.#writer = new RequestWriter(channel, (error) => this.#fail(error))
   }
@@ -54,7 +58,7 @@ export class Transmission {
   async disconnect(): Promise<void> {
     await this.#table.whenEmpty()
     this.#writer.add({ ...DISC, cookieHigh: 0, cookieLow: 0 })
-    await this.#writer.drain()
+    await Coroutine.start(() => this.#writer.drain())
   }
 
   /**
@@ -64,7 +68,7 @@ export class Transmission {
    */
   async run(): Promise<NBDError> {
     try {
-      await this.#receive()
+      await Coroutine.start(() => this.#receive())
     } catch (error) {
       this.#fail(error)
     }
@@ -72,14 +76,13 @@ export class Transmission {
     return this.#error!
   }
 
-  async #receive(): Promise<never> {
-    const window = receiveWindow()
+  *#receive(): CoroutineFn<never> {
+    const { window } = this.#reader
     const { memory } = window
     const parser = this.#parser
     for (;;) {
       const between = parser.state === STATE_REPLY && window.length === 0
-      const received = this.#channel.receive()
-      const n = typeof received === 'number' ? received : await received
+      const n = yield* this.#reader.receive()
       if (n === 0) {
         throw new NBDError(
           'transport',
@@ -95,7 +98,7 @@ export class Transmission {
       }
       const { direct } = parser
       if (!direct) continue
-      await this.#channel.readAll(direct.memory, direct.at, direct.length)
+      yield* this.#reader.readAll(direct.memory, direct.at, direct.at + direct.length)
       parser.directReceived()
     }
   }
@@ -103,6 +106,6 @@ export class Transmission {
   #fail(error: unknown): void {
     if (this.#error) return
     this.#error = NBDError.is(error) ? error : new NBDError('bug', String(error), { cause: error })
-    this.#channel.shutdown()
+    this.#channel.shutdown('both')
   }
 }

@@ -20,6 +20,7 @@ import type { BlockSizes } from '../../shared/protocol/messages/export-info.ts'
 import '../../shared/block/drivers/index.ts'
 import { attachNode } from '../../shared/block/driver-registry.ts'
 import type { BlockNode, NodeHandle } from '../../shared/block/block-node.ts'
+import { ExportGate } from './export-gate.ts'
 
 /** What an IOThread needs to serve an export: postable. */
 export interface ExportDescription {
@@ -29,6 +30,8 @@ export interface ExportDescription {
   /** Several connections at a time are allowed. */
   shared: boolean
   node: NodeHandle
+  /** Of its ExportGate. */
+  gate: SharedArrayBuffer
 }
 
 export class NBDExport {
@@ -36,13 +39,16 @@ export class NBDExport {
   readonly description: string
   readonly node: BlockNode
   readonly blockSizes: BlockSizes
+  /** Requests in flight are inside. */
+  readonly gate: ExportGate
   readonly #shared: boolean
 
   /** @context the IOThread that is to serve it */
-  constructor({ name, description, shared, node }: ExportDescription) {
+  constructor({ name, description, shared, node, gate }: ExportDescription) {
     this.name = name
     this.description = description
     this.node = attachNode(node)
+    this.gate = new ExportGate(gate)
     this.#shared = shared
     const { requestAlignment, optimalTransfer } = this.node.limits
     this.blockSizes = {

@@ -4,7 +4,10 @@
  * @see doc/proto.md "Fixed newstyle negotiation"; nbd_negotiate in QEMU's nbd/server.c
  */
 import { protocolError } from '../../shared/errors/nbd-error.ts'
-import type { QIOChannelSocket } from '../../shared/io/channel-socket.ts'
+import type { CoroutineFn } from '../../shared/coroutine/coroutine.ts'
+import type { QIOChannel } from '../../shared/io/channel.ts'
+import type { WindowReader } from '../../shared/io/window-reader.ts'
+import { writeBytes } from '../../shared/io/write-bytes.ts'
 import { log } from '../../shared/log/log.ts'
 import {
   NBD_FLAG_C_FIXED_NEWSTYLE,
@@ -62,10 +65,10 @@ const handlers = new Map<number, OptionHandler>([
  * @returns what to serve, or undefined when the client has left
  * @throws NBDError of kind `protocol` or `transport`: the connection must be closed
  */
-export async function negotiate(channel: QIOChannelSocket): Promise<Negotiated | undefined> {
+export function* negotiate(channel: QIOChannel, reader: WindowReader): CoroutineFn<Negotiated | undefined> {
   const header = Memory.allocate(NBD_OPTION_SIZE)
-  await channel.writeAll(encodeGreeting(NBD_FLAG_FIXED_NEWSTYLE | NBD_FLAG_NO_ZEROES))
-  if (!(await channel.readAllEof(header, 0, NBD_CLIENT_FLAGS_SIZE))) return undefined
+  yield* writeBytes(channel, encodeGreeting(NBD_FLAG_FIXED_NEWSTYLE | NBD_FLAG_NO_ZEROES))
+  if (!(yield* reader.readAllEof(header, 0, NBD_CLIENT_FLAGS_SIZE))) return undefined
   const flags = decodeClientFlags(header.buffer)
   if ((flags & ~(NBD_FLAG_C_FIXED_NEWSTYLE | NBD_FLAG_C_NO_ZEROES)) !== 0) {
     throw protocolError(`unknown client flags 0x${flags.toString(16)}`)
@@ -78,7 +81,7 @@ export async function negotiate(channel: QIOChannelSocket): Promise<Negotiated |
   }
 
   for (let count = 0; count < NBD_MAX_OPTIONS; count++) {
-    if (!(await channel.readAllEof(header, 0, NBD_OPTION_SIZE))) return undefined
+    if (!(yield* reader.readAllEof(header, 0, NBD_OPTION_SIZE))) return undefined
     const request = decodeOptionRequest(header.buffer)
     if (!request) throw protocolError(`wrong option magic 0x${header.buffer.toString('hex', 0, 8)}`)
     const { option, length } = request
@@ -88,42 +91,44 @@ export async function negotiate(channel: QIOChannelSocket): Promise<Negotiated |
     if (length > NBD_MAX_OPTION_DRAIN_SIZE) {
       throw protocolError(`${nbdOptLookup(option)} announces ${length} bytes of payload`)
     }
-    const result = await answerOption(channel, option, length, state)
+    const result = yield* answerOption(channel, reader, option, length, state)
     if (result === 'end') return undefined
     if (result !== 'go on') return result
   }
   throw protocolError(`more than ${NBD_MAX_OPTIONS} options`)
 }
 
-async function answerOption(
-  channel: QIOChannelSocket,
+function* answerOption(
+  channel: QIOChannel,
+  reader: WindowReader,
   option: number,
   length: number,
   state: NegotiationState
-): Promise<OptionResult> {
-  const reply = (type: number, bytes?: Uint8Array): Promise<void> =>
-    channel.writeAll(encodeOptionReply(option, type, bytes))
-  const refuse = (type: number, reason: string): Promise<void> => {
+): CoroutineFn<OptionResult> {
+  const reply = (type: number, bytes?: Uint8Array): CoroutineFn =>
+    writeBytes(channel, encodeOptionReply(option, type, bytes))
+  const refuse = (type: number, reason: string): CoroutineFn => {
     log.debug({ option: nbdOptLookup(option), reply: nbdRepLookup(type) }, reason)
     return reply(type, encodeTruncated(reason))
   }
 
   const handler = handlers.get(option)
   if ((!handler && option !== NBD_OPT_EXPORT_NAME) || length > NBD_MAX_OPTION_SIZE) {
-    await channel.discard(length)
+    yield* reader.discard(length)
     if (option === NBD_OPT_EXPORT_NAME) throw protocolError(`NBD_OPT_EXPORT_NAME: a name of ${length} bytes`)
-    if (option === NBD_OPT_ABORT) return optAbort({ option, payload: Buffer.alloc(0), state, reply, refuse })
+    if (option === NBD_OPT_ABORT)
+      return yield* optAbort({ option, payload: Buffer.alloc(0), state, reply, refuse })
     // Refused in whatever way, it clears what was set before.
     if (option === NBD_OPT_SET_META_CONTEXT) state.contexts = undefined
     if (handler)
-      await refuse(NBD_REP_ERR_TOO_BIG, `${nbdOptLookup(option)}: a payload of ${length} bytes is too big`)
-    else await refuse(NBD_REP_ERR_UNSUP, `${nbdOptLookup(option)} is not supported`)
+      yield* refuse(NBD_REP_ERR_TOO_BIG, `${nbdOptLookup(option)}: a payload of ${length} bytes is too big`)
+    else yield* refuse(NBD_REP_ERR_UNSUP, `${nbdOptLookup(option)} is not supported`)
     return 'go on'
   }
 
   const memory = Memory.allocate(length)
-  await channel.readAll(memory, 0, length)
+  yield* reader.readAll(memory, 0, length)
   const payload = memory.buffer.subarray(0, length)
-  if (!handler) return optExportName(payload, state, (bytes) => channel.writeAll(bytes))
-  return handler({ option, payload, state, reply, refuse })
+  if (!handler) return yield* optExportName(payload, state, (bytes) => writeBytes(channel, bytes))
+  return yield* handler({ option, payload, state, reply, refuse })
 }

@@ -2,7 +2,11 @@
 import { NBD_REP_ACK } from '../../shared/protocol/constants.ts'
 import type { OptionHandler } from './option-context.ts'
 
-export const optAbort: OptionHandler = async ({ reply }) => {
-  await reply(NBD_REP_ACK).catch(() => undefined)
+export const optAbort: OptionHandler = function* ({ reply }) {
+  try {
+    yield* reply(NBD_REP_ACK)
+  } catch {
+    // The client need not wait for it.
+  }
   return 'end'
 }

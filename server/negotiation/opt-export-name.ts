@@ -1,6 +1,7 @@
 /**
  * NBD_OPT_EXPORT_NAME: the old way into transmission. It knows no error reply; an unknown name ends the connection.
  */
+import type { CoroutineFn } from '../../shared/coroutine/coroutine.ts'
 import { protocolError } from '../../shared/errors/nbd-error.ts'
 import { encodeExportNameAnswer } from '../../shared/protocol/messages/export-info.ts'
 import { decodeString } from '../../shared/protocol/string.ts'
@@ -12,15 +13,17 @@ import { transmit, type NegotiationState, type Negotiated } from './option-conte
  * @param write sends bytes that are no option reply
  * @throws NBDError of kind `protocol`
  */
-export async function optExportName(
+export function* optExportName(
   payload: Buffer,
   state: NegotiationState,
-  write: (bytes: Buffer) => Promise<void>
-): Promise<Negotiated> {
+  write: (bytes: Buffer) => CoroutineFn
+): CoroutineFn<Negotiated> {
   const name = decodeString(payload)
   if (typeof name !== 'string') throw protocolError(`NBD_OPT_EXPORT_NAME: the name ${name.problem}`)
   const exp = findExport(name)
   if (!exp) throw protocolError(`NBD_OPT_EXPORT_NAME: there is no export '${name}'`)
-  await write(encodeExportNameAnswer(exp.size, exp.flags(state.mode >= NBD_MODE_STRUCTURED), !state.noZeroes))
+  yield* write(
+    encodeExportNameAnswer(exp.size, exp.flags(state.mode >= NBD_MODE_STRUCTURED), !state.noZeroes)
+  )
   return transmit(exp, state)
 }

@@ -19,24 +19,24 @@ import { findExport } from '../export/export-table.ts'
 import { NBD_MODE_STRUCTURED } from './nbd-mode.ts'
 import { transmit, type OptionHandler } from './option-context.ts'
 
-export const optGo: OptionHandler = async ({ option, payload, state, reply, refuse }) => {
+export const optGo: OptionHandler = function* ({ option, payload, state, reply, refuse }) {
   const request = decodeInfoRequest(payload)
   if ('problem' in request) {
-    await refuse(NBD_REP_ERR_INVALID, `${nbdOptLookup(option)}: ${request.problem}`)
+    yield* refuse(NBD_REP_ERR_INVALID, `${nbdOptLookup(option)}: ${request.problem}`)
     return 'go on'
   }
   const exp = findExport(request.name)
   if (!exp) {
-    await refuse(NBD_REP_ERR_UNKNOWN, `there is no export '${request.name}'`)
+    yield* refuse(NBD_REP_ERR_UNKNOWN, `there is no export '${request.name}'`)
     return 'go on'
   }
-  await reply(NBD_REP_INFO, encodeInfoExport(exp.size, exp.flags(state.mode >= NBD_MODE_STRUCTURED)))
-  if (request.infos.has(NBD_INFO_NAME)) await reply(NBD_REP_INFO, encodeInfoText(NBD_INFO_NAME, exp.name))
+  yield* reply(NBD_REP_INFO, encodeInfoExport(exp.size, exp.flags(state.mode >= NBD_MODE_STRUCTURED)))
+  if (request.infos.has(NBD_INFO_NAME)) yield* reply(NBD_REP_INFO, encodeInfoText(NBD_INFO_NAME, exp.name))
   if (request.infos.has(NBD_INFO_DESCRIPTION) && exp.description !== '') {
-    await reply(NBD_REP_INFO, encodeInfoText(NBD_INFO_DESCRIPTION, exp.description))
+    yield* reply(NBD_REP_INFO, encodeInfoText(NBD_INFO_DESCRIPTION, exp.description))
   }
   // Always, as QEMU does: a client that did not ask may still profit.
-  await reply(NBD_REP_INFO, encodeInfoBlockSize(exp.blockSizes))
-  await reply(NBD_REP_ACK)
+  yield* reply(NBD_REP_INFO, encodeInfoBlockSize(exp.blockSizes))
+  yield* reply(NBD_REP_ACK)
   return option === NBD_OPT_GO ? transmit(exp, state) : 'go on'
 }

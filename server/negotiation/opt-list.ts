@@ -3,16 +3,16 @@ import { NBD_REP_ACK, NBD_REP_ERR_INVALID, NBD_REP_SERVER } from '../../shared/p
 import { listExports } from '../export/export-table.ts'
 import type { OptionHandler } from './option-context.ts'
 
-export const optList: OptionHandler = async ({ payload, reply, refuse }) => {
+export const optList: OptionHandler = function* ({ payload, reply, refuse }) {
   if (payload.length > 0) {
-    await refuse(NBD_REP_ERR_INVALID, 'NBD_OPT_LIST takes no payload')
+    yield* refuse(NBD_REP_ERR_INVALID, 'NBD_OPT_LIST takes no payload')
     return 'go on'
   }
   for (const { name, description } of listExports()) {
     const length = Buffer.alloc(4)
     length.writeUInt32BE(Buffer.byteLength(name))
-    await reply(NBD_REP_SERVER, Buffer.concat([length, Buffer.from(name), Buffer.from(description)]))
+    yield* reply(NBD_REP_SERVER, Buffer.concat([length, Buffer.from(name), Buffer.from(description)]))
   }
-  await reply(NBD_REP_ACK)
+  yield* reply(NBD_REP_ACK)
   return 'go on'
 }

@@ -17,23 +17,23 @@ import { contextsOf, listContexts, selectContexts } from '../export/meta-context
 import { NBD_MODE_STRUCTURED } from './nbd-mode.ts'
 import type { OptionHandler } from './option-context.ts'
 
-export const optMetaContext: OptionHandler = async ({ option, payload, state, reply, refuse }) => {
+export const optMetaContext: OptionHandler = function* ({ option, payload, state, reply, refuse }) {
   const isSet = option === NBD_OPT_SET_META_CONTEXT
   // Whatever comes of it, the choice that was made before is gone.
   if (isSet) state.contexts = undefined
   if (isSet && state.mode < NBD_MODE_STRUCTURED) {
-    await refuse(NBD_REP_ERR_INVALID, 'NBD_OPT_SET_META_CONTEXT needs structured replies')
+    yield* refuse(NBD_REP_ERR_INVALID, 'NBD_OPT_SET_META_CONTEXT needs structured replies')
     return 'go on'
   }
   const request = decodeMetaContextQuery(payload)
   if ('problem' in request) {
     const error = request.tooBig ? NBD_REP_ERR_TOO_BIG : NBD_REP_ERR_INVALID
-    await refuse(error, `${nbdOptLookup(option)}: ${request.problem}`)
+    yield* refuse(error, `${nbdOptLookup(option)}: ${request.problem}`)
     return 'go on'
   }
   const exp = findExport(request.name)
   if (!exp) {
-    await refuse(NBD_REP_ERR_UNKNOWN, `there is no export '${request.name}'`)
+    yield* refuse(NBD_REP_ERR_UNKNOWN, `there is no export '${request.name}'`)
     return 'go on'
   }
 
@@ -43,8 +43,8 @@ export const optMetaContext: OptionHandler = async ({ option, payload, state, re
   if (isSet) state.contexts = { exp, selected: [...found] }
   for (const { id, name } of found) {
     // A listed context is not selected, and so has no id.
-    await reply(NBD_REP_META_CONTEXT, encodeMetaContextReply(isSet ? id : 0, name))
+    yield* reply(NBD_REP_META_CONTEXT, encodeMetaContextReply(isSet ? id : 0, name))
   }
-  await reply(NBD_REP_ACK)
+  yield* reply(NBD_REP_ACK)
   return 'go on'
 }

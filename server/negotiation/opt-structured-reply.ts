@@ -3,14 +3,14 @@ import { NBD_REP_ACK, NBD_REP_ERR_INVALID } from '../../shared/protocol/constant
 import { NBD_MODE_STRUCTURED } from './nbd-mode.ts'
 import type { OptionHandler } from './option-context.ts'
 
-export const optStructuredReply: OptionHandler = async ({ payload, state, reply, refuse }) => {
+export const optStructuredReply: OptionHandler = function* ({ payload, state, reply, refuse }) {
   if (payload.length > 0) {
-    await refuse(NBD_REP_ERR_INVALID, 'NBD_OPT_STRUCTURED_REPLY takes no payload')
+    yield* refuse(NBD_REP_ERR_INVALID, 'NBD_OPT_STRUCTURED_REPLY takes no payload')
   } else if (state.mode >= NBD_MODE_STRUCTURED) {
-    await refuse(NBD_REP_ERR_INVALID, 'structured replies are negotiated already')
+    yield* refuse(NBD_REP_ERR_INVALID, 'structured replies are negotiated already')
   } else {
     state.mode = NBD_MODE_STRUCTURED
-    await reply(NBD_REP_ACK)
+    yield* reply(NBD_REP_ACK)
   }
   return 'go on'
 }

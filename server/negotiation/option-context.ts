@@ -1,4 +1,5 @@
 /** What the code of an option works on: the state of one negotiation, and the way to answer. */
+import type { CoroutineFn } from '../../shared/coroutine/coroutine.ts'
 import type { NBDExport } from '../export/nbd-export.ts'
 import type { MetaContext } from '../export/meta-context.ts'
 import type { NBDMode } from './nbd-mode.ts'
@@ -8,9 +9,9 @@ export interface OptionContext {
   /** All of it; the context's own until the option is done. */
   readonly payload: Buffer
   readonly state: NegotiationState
-  readonly reply: (type: number, payload?: Uint8Array) => Promise<void>
+  readonly reply: (type: number, payload?: Uint8Array) => CoroutineFn
   /** Answers with an error reply and its reason in words; the negotiation goes on. */
-  readonly refuse: (type: number, reason: string) => Promise<void>
+  readonly refuse: (type: number, reason: string) => CoroutineFn
 }
 
 export interface NegotiationState {
@@ -31,7 +32,7 @@ export interface Negotiated {
 /** `go on`; `end` the connection; or start transmission. */
 export type OptionResult = 'go on' | 'end' | Negotiated
 
-export type OptionHandler = (context: OptionContext) => Promise<OptionResult>
+export type OptionHandler = (context: OptionContext) => CoroutineFn<OptionResult>
 
 /** The negotiated result for `exp`, with the contexts that were chosen for it. */
 export function transmit(exp: NBDExport, state: NegotiationState): Negotiated {

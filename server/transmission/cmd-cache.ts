@@ -1,12 +1,11 @@
 /** NBD_CMD_CACHE: a hint that this range will be read soon. */
+import { coAwait } from '../../shared/coroutine/aio-co.ts'
+import type { CoroutineFn } from '../../shared/coroutine/coroutine.ts'
 import type { NBDRequest } from '../../shared/protocol/messages/request.ts'
 import { replyDone } from './reply.ts'
 import type { Transmission } from './transmission.ts'
 
-export async function cmdCache(
-  { exp, structured, writer }: Transmission,
-  request: NBDRequest
-): Promise<void> {
-  if (request.length > 0) await exp.node.prefetch(request.offset, request.length)
+export function* cmdCache({ exp, structured, writer }: Transmission, request: NBDRequest): CoroutineFn {
+  if (request.length > 0) yield* coAwait(exp.node.prefetch(request.offset, request.length))
   replyDone(writer, request, structured)
 }

@@ -1,4 +1,6 @@
 /** NBD_CMD_READ. */
+import { coAwait } from '../../shared/coroutine/aio-co.ts'
+import type { CoroutineFn } from '../../shared/coroutine/coroutine.ts'
 import type { BlockMap } from '../../shared/block/block-node.ts'
 import { giveMemory, takeMemory } from '../../shared/io/memory-pool.ts'
 import type { NBDRequest } from '../../shared/protocol/messages/request.ts'
@@ -13,12 +15,12 @@ const SENDFILE_MIN = 32 * 1024
 const map: BlockMap = { fd: -1, offset: 0, resident: false }
 
 /**
- * Replies at once if the data is at hand, without a promise.
+ * Replies at once if the data is at hand, without a coroutine.
  *
  * @param request is reused when this returns: whoever needs it longer has copied it
- * @returns a promise when the data has to be waited for
+ * @returns the rest of the command, when the data has to be waited for
  */
-export function cmdRead(transmission: Transmission, request: NBDRequest): undefined | Promise<void> {
+export function cmdRead(transmission: Transmission, request: NBDRequest): undefined | CoroutineFn {
   const { exp, structured, writer } = transmission
   const { offset, length } = request
   if (length === 0) {
@@ -28,6 +30,7 @@ export function cmdRead(transmission: Transmission, request: NBDRequest): undefi
   const headerSize = readHeaderSize(structured)
   if (
     length >= SENDFILE_MIN &&
+    writer.takesFiles &&
     exp.node.map(offset, length, map) &&
     (map.resident || isCached(map.fd, map.offset, length))
   ) {
@@ -45,12 +48,12 @@ export function cmdRead(transmission: Transmission, request: NBDRequest): undefi
   return readLater(transmission, { ...request }, headerSize)
 }
 
-async function readLater(transmission: Transmission, request: NBDRequest, headerSize: number): Promise<void> {
+function* readLater(transmission: Transmission, request: NBDRequest, headerSize: number): CoroutineFn {
   const { exp, structured, writer } = transmission
   const { offset, length } = request
   const memory = takeMemory(headerSize + length)
   try {
-    await exp.node.pread(memory, headerSize, offset, length)
+    yield* coAwait(exp.node.pread(memory, headerSize, offset, length))
   } catch (error) {
     giveMemory(memory)
     throw error

@@ -4,21 +4,21 @@ import {
   NBD_CMD_FLAG_FUA,
   NBD_CMD_FLAG_NO_HOLE
 } from '../../shared/protocol/constants.ts'
+import { coAwait } from '../../shared/coroutine/aio-co.ts'
+import type { CoroutineFn } from '../../shared/coroutine/coroutine.ts'
 import type { NBDRequest } from '../../shared/protocol/messages/request.ts'
 import { replyDone } from './reply.ts'
 import type { Transmission } from './transmission.ts'
 
-export async function cmdWriteZeroes(
-  { exp, structured, writer }: Transmission,
-  request: NBDRequest
-): Promise<void> {
+export function* cmdWriteZeroes({ exp, structured, writer }: Transmission, request: NBDRequest): CoroutineFn {
   const { flags, offset, length } = request
   if (length > 0) {
-    await exp.node.pwriteZeroes(offset, length, {
+    const options = {
       mayUnmap: (flags & NBD_CMD_FLAG_NO_HOLE) === 0,
       noFallback: (flags & NBD_CMD_FLAG_FAST_ZERO) !== 0
-    })
+    }
+    yield* coAwait(exp.node.pwriteZeroes(offset, length, options))
   }
-  if ((flags & NBD_CMD_FLAG_FUA) !== 0) await exp.node.flush()
+  if ((flags & NBD_CMD_FLAG_FUA) !== 0) yield* coAwait(exp.node.flush())
   replyDone(writer, request, structured)
 }

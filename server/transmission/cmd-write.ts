@@ -1,4 +1,6 @@
 /** NBD_CMD_WRITE. */
+import { coAwait } from '../../shared/coroutine/aio-co.ts'
+import type { CoroutineFn } from '../../shared/coroutine/coroutine.ts'
 import { NBD_CMD_FLAG_FUA } from '../../shared/protocol/constants.ts'
 import type { NBDRequest } from '../../shared/protocol/messages/request.ts'
 import type { Memory } from '../../shared/syscall/memory.ts'
@@ -19,15 +21,15 @@ export function cmdWriteNowait(transmission: Transmission, request: NBDRequest, 
   return true
 }
 
-/** @param memory with the payload at `at`, the callee's until the promise settles */
-export async function cmdWrite(
+/** @param memory with the payload at `at`, the callee's until it returns */
+export function* cmdWrite(
   transmission: Transmission,
   request: NBDRequest,
   memory: Memory,
   at: number
-): Promise<void> {
+): CoroutineFn {
   const { exp, structured, writer } = transmission
-  if (request.length > 0) await exp.node.pwrite(memory, at, request.offset, request.length)
-  if ((request.flags & NBD_CMD_FLAG_FUA) !== 0) await exp.node.flush()
+  if (request.length > 0) yield* coAwait(exp.node.pwrite(memory, at, request.offset, request.length))
+  if ((request.flags & NBD_CMD_FLAG_FUA) !== 0) yield* coAwait(exp.node.flush())
   replyDone(writer, request, structured)
 }

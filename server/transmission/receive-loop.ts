@@ -1,16 +1,22 @@
 /**
- * The transmission phase of one connection: takes all requests that a receive brought, serves what is at hand on
- * the spot, starts a coroutine for each of the others, and sends the replies that are ready together.
+ * One thread's part in the transmission phase of a connection: takes all requests that a receive brought, serves what is
+ * at hand on the spot, starts a coroutine for each of the others, and sends the replies that are ready together.
  *
- * @context the connection's IOThread
+ * A connection begins in one thread, and mostly stays there. When its requests are heavy, that is, keep the thread busy,
+ * and come several at a time, other threads take part. Then it is one thread's turn to receive; with heavy requests it
+ * takes one, passes the turn on together with what else it has received, and works. A thread that keeps up keeps its turn.
+ *
+ * @context an IOThread
  * @see nbd_trip in QEMU's nbd/server.c
  */
 import { BottomHalf } from '../../shared/aio/bottom-half.ts'
+import { Coroutine, type CoroutineFn } from '../../shared/coroutine/coroutine.ts'
 import { NBDError, protocolError } from '../../shared/errors/nbd-error.ts'
 import { errnoOf, reason } from '../../shared/errors/system-error.ts'
-import type { QIOChannelSocket } from '../../shared/io/channel-socket.ts'
+import type { QIOChannel } from '../../shared/io/channel.ts'
+import { QIOChannelSocket, type SocketHandle } from '../../shared/io/channel-socket.ts'
 import { giveMemory, takeMemory } from '../../shared/io/memory-pool.ts'
-import { receiveWindow } from '../../shared/io/receive-window.ts'
+import { WindowReader, WOKEN } from '../../shared/io/window-reader.ts'
 import { log } from '../../shared/log/log.ts'
 import {
   NBD_CMD_BLOCK_STATUS,
@@ -29,7 +35,6 @@ import { nbdErrno } from '../../shared/protocol/errno-map.ts'
 import {
   NBD_MAX_BUFFER_SIZE,
   NBD_MAX_DRAIN_SIZE,
-  NBD_MAX_IN_FLIGHT_BYTES,
   NBD_MAX_IN_FLIGHT_REQUESTS
 } from '../../shared/protocol/limits.ts'
 import { nbdCmdLookup } from '../../shared/protocol/lookup.ts'
@@ -49,13 +54,15 @@ import { cmdRead } from './cmd-read.ts'
 import { cmdTrim } from './cmd-trim.ts'
 import { cmdWrite, cmdWriteNowait } from './cmd-write.ts'
 import { cmdWriteZeroes } from './cmd-write-zeroes.ts'
+import type { ConnectionState } from './connection-state.ts'
+import type { ReadAhead } from './read-ahead.ts'
 import { replyError } from './reply.ts'
 import { ReplyWriter } from './reply-writer.ts'
 import type { Transmission } from './transmission.ts'
 import { validateRequest, type Served } from './validate-request.ts'
 
 /** Commands without payload whose work always goes through a coroutine. */
-const commands = new Map<number, (transmission: Transmission, request: NBDRequest) => Promise<void>>([
+const commands = new Map<number, (transmission: Transmission, request: NBDRequest) => CoroutineFn>([
   [NBD_CMD_FLUSH, cmdFlush],
   [NBD_CMD_TRIM, cmdTrim],
   [NBD_CMD_CACHE, cmdCache],
@@ -63,70 +70,181 @@ const commands = new Map<number, (transmission: Transmission, request: NBDReques
   [NBD_CMD_BLOCK_STATUS, cmdBlockStatus]
 ])
 
+/** A request is heavy that keeps the thread busy for several times as long as it takes to wake another one. */
+const HEAVY_MS = 0.05
+/** What the newest batch counts for in the average. */
+const WEIGHT = 0.25
+/** For how many requests a client that has sent several at a time is taken to go on so. */
+const DEPTH_MEMORY = 16
+
 const asError = (error: unknown): Error => (error instanceof Error ? error : new Error(String(error)))
 
+/** What the threads of a connection share, beyond its state, when there are several. */
+export interface Sharing {
+  readonly readAhead: ReadAhead
+}
+
+export interface ReceiveLoopOptions {
+  /** Other threads could take part. */
+  mayShare?: boolean
+  /** Tells that it would be good if they did. */
+  onHelpWanted?: () => void
+}
+
 export class ReceiveLoop {
-  readonly #channel: QIOChannelSocket
+  readonly #channel: QIOChannel
+  readonly #reader: WindowReader
+  readonly #state: ConnectionState
+  readonly #negotiated: Negotiated
   readonly #transmission: Transmission
   readonly #served: Served
-  readonly #window = receiveWindow()
+  readonly #options: ReceiveLoopOptions
   /** The request that is being looked at; whoever outlives the look has copied it. */
   readonly #request = newRequest()
-  #disconnected = false
+  /** Of this thread. */
+  #inFlight = 0
   #stopped = false
   #error: Error | undefined
-  #inFlightRequests = 0
-  #inFlightBytes = 0
-  /** The loop waits for requests in flight to end. */
-  #room: (() => void) | undefined
+  /** The loop waits for a request of this thread to end. */
+  #room: Coroutine<unknown> | undefined
   /** Sends the replies of all that ended in one round of the loop together. */
   readonly #flush = new BottomHalf(() => this.#transmission.writer.flush())
 
-  constructor(channel: QIOChannelSocket, { exp, mode, contexts }: Negotiated) {
+  #sharing: Sharing | undefined
+  #beginSharing: { sharing: Sharing; resolve: (handle: SocketHandle) => void } | undefined
+  /** It is this thread's turn to receive. */
+  #hasTurn = true
+  /** It works on requests and does not have the turn. */
+  #working = false
+  /** What a request costs this thread, in ms; not measured when nobody could help. */
+  #cost = 0
+  // Of the batch that is being taken:
+  #batchRequests = 0
+  #batchBytes = 0
+
+  constructor(
+    channel: QIOChannel,
+    negotiated: Negotiated,
+    state: ConnectionState,
+    reader: WindowReader,
+    options: ReceiveLoopOptions = {}
+  ) {
     this.#channel = channel
+    this.#negotiated = negotiated
+    this.#state = state
+    this.#reader = reader
+    this.#options = options
+    const { exp, mode, contexts } = negotiated
     const structured = mode >= NBD_MODE_STRUCTURED
     const writer = new ReplyWriter(channel, (error) => this.#fail(error))
     this.#transmission = { exp, structured, contexts, writer }
     this.#served = { size: exp.size, readOnly: exp.readOnly, structured, blockStatus: contexts.length > 0 }
   }
 
+  get negotiated(): Negotiated {
+    return this.#negotiated
+  }
+
   /**
-   * Serves until the client disconnects or `stop` is called, and then until every request in flight is answered.
+   * Serves until the client disconnects or `stop` is called, and then until every request of this thread is answered.
    *
-   * @throws NBDError of kind `protocol` or `transport`; nothing is in flight any more then, either
+   * @throws NBDError of kind `protocol` or `transport`, in one thread only; nothing of this thread is in flight any more
    */
-  async run(): Promise<void> {
+  *run(): CoroutineFn {
     const { writer } = this.#transmission
     try {
-      while (!this.#disconnected && this.#error === undefined) {
-        const received = this.#channel.receive()
-        const n = typeof received === 'number' ? received : await received
-        if (n === 0) break
-        const pause = this.#takeBatch()
-        writer.flush()
-        if (pause) await pause()
-      }
+      yield* this.#receive()
     } catch (error) {
       this.#error ??= asError(error)
     }
     // Nobody reads the thread's window on our behalf any more.
-    this.#window.clear()
-    while (this.#inFlightRequests > 0) await this.#waitForOne()
+    if (this.#hasTurn) this.#reader.window.clear()
+    this.#state.end()
+    if (this.#error) this.#channel.shutdown('both')
+    const news = this.#error !== undefined && this.#state.break()
+    // The others, one by one, see that it has ended.
+    if (this.#sharing && this.#hasTurn) this.#state.receiveLock.unlock()
+    while (this.#inFlight > 0) yield* this.#waitForOne()
     // A peer that broke the protocol is not waited for.
-    if (this.#error === undefined) await writer.drain()
+    if (this.#error === undefined) yield* writer.drain()
     this.#flush.delete()
-    if (this.#error !== undefined && !this.#stopped) throw this.#error
+    this.#beginSharing?.resolve({ fd: -1 })
+    if (this.#error && news && !this.#stopped) throw this.#error
   }
 
   /** Takes no further request. `run` then answers those in flight, and returns. */
   stop(): void {
-    this.#stopped = this.#disconnected = true
-    this.#channel.endReading()
+    this.#stopped = true
+    this.#state.end()
+    this.#reader.endReading()
+  }
+
+  /**
+   * Lets other threads take part from now on.
+   *
+   * @returns what one of them needs of the socket; a descriptor of -1 when the connection ends just now
+   */
+  share(sharing: Sharing): Promise<SocketHandle> {
+    return new Promise((resolve) => {
+      if (!this.#state.serving) {
+        resolve({ fd: -1 })
+        return
+      }
+      this.#beginSharing = { sharing, resolve }
+      this.#channel.wakeRead()
+    })
+  }
+
+  /** Takes part in a connection that another thread has begun; before `run`. */
+  join(sharing: Sharing): void {
+    this.#sharing = sharing
+    this.#hasTurn = false
+    this.#transmission.writer.share(this.#state.sendLock)
+  }
+
+  *#receive(): CoroutineFn {
+    const { writer } = this.#transmission
+    const { gate } = this.#negotiated.exp
+    for (;;) {
+      if (!this.#hasTurn) yield* this.#takeTurn()
+      if (!this.#state.serving || this.#error) return
+      if (this.#beginSharing) yield* this.#startSharing()
+      const n = yield* this.#reader.receive()
+      if (n === 0) return
+      if (n === WOKEN) continue
+      if (!gate.tryEnter()) {
+        this.#reader.unread()
+        yield* gate.untilOpen()
+        continue
+      }
+      let pause: (() => CoroutineFn) | undefined
+      try {
+        pause = this.#takeMeasuredBatch()
+      } finally {
+        gate.leave()
+      }
+      writer.flush()
+      if (pause) yield* pause()
+    }
   }
 
   #fail(error: unknown): void {
     this.#error ??= asError(error)
-    this.#channel.shutdown()
+    this.#channel.shutdown('both')
+  }
+
+  #takeMeasuredBatch(): (() => CoroutineFn) | undefined {
+    const began = this.#options.mayShare ? performance.now() : 0
+    const pause = this.#takeBatch()
+    if (this.#batchRequests > 0) {
+      if (this.#options.mayShare) {
+        const cost = (performance.now() - began) / this.#batchRequests
+        this.#cost += (cost - this.#cost) * WEIGHT
+      }
+      this.#state.countBatch(this.#batchRequests, this.#batchBytes)
+      this.#batchRequests = this.#batchBytes = 0
+    }
+    return pause
   }
 
   /**
@@ -134,12 +252,12 @@ export class ReceiveLoop {
    *
    * @returns what must be waited for before the next receive; until that is called the window is still ours
    */
-  #takeBatch(): (() => Promise<void>) | undefined {
-    const window = this.#window
+  #takeBatch(): (() => CoroutineFn) | undefined {
+    const { window } = this.#reader
     const request = this.#request
-    while (window.length >= NBD_REQUEST_SIZE && !this.#disconnected) {
+    while (window.length >= NBD_REQUEST_SIZE && this.#state.serving) {
       if (this.#isFull()) {
-        this.#channel.unread()
+        this.#reader.unread()
         return () => this.#waitForRoom()
       }
       const { buffer } = window.memory
@@ -148,11 +266,14 @@ export class ReceiveLoop {
         throw protocolError(`wrong request magic 0x${magic}, not 0x${NBD_REQUEST_MAGIC.toString(16)}`)
       }
       window.start += NBD_REQUEST_SIZE
+      this.#batchRequests++
       if (request.type === NBD_CMD_WRITE) {
         if (request.length > window.length || request.length > NBD_MAX_BUFFER_SIZE)
           return this.#writeWhenReceived()
+        this.#passOn(window.start + request.length)
         this.#writeFromWindow()
       } else {
+        if (request.type !== NBD_CMD_DISC) this.#passOn(window.start)
         this.#dispatch()
       }
     }
@@ -161,50 +282,53 @@ export class ReceiveLoop {
 
   #isFull(): boolean {
     const { writer } = this.#transmission
+    const state = this.#state
+    // The other threads are taken to have as much to send as this one.
     return (
       writer.blocked ||
-      this.#inFlightRequests >= NBD_MAX_IN_FLIGHT_REQUESTS ||
-      this.#inFlightBytes + writer.queuedBytes >= NBD_MAX_IN_FLIGHT_BYTES
+      state.requests >= NBD_MAX_IN_FLIGHT_REQUESTS ||
+      state.bytes + writer.queuedBytes * state.parts >= state.maxBytes
     )
   }
 
-  async #waitForRoom(): Promise<void> {
+  *#waitForRoom(): CoroutineFn {
     const { writer } = this.#transmission
     while (this.#isFull() && this.#error === undefined) {
       writer.flush()
-      if (writer.blocked) await writer.drain()
-      else if (this.#isFull()) await this.#waitForOne()
+      if (writer.blocked) yield* writer.drain()
+      else if (this.#inFlight > 0 && this.#isFull()) yield* this.#waitForOne()
+      else yield* this.#state.room.waitWhile(() => this.#isFull() && this.#state.requests > 0)
     }
   }
 
-  /** Until some request in flight has been answered. */
-  #waitForOne(): Promise<void> {
-    return new Promise((resolve) => {
-      this.#room = resolve
-    })
+  /** Until some request of this thread has been answered. */
+  *#waitForOne(): CoroutineFn {
+    this.#room = Coroutine.current
+    while (this.#room) yield* Coroutine.yield()
   }
 
   #dispatch(): void {
     const request = this.#request
     if (request.type === NBD_CMD_DISC) {
-      this.#disconnected = true
+      this.#state.end()
       return
     }
     const refused = validateRequest(request, this.#served)
     if (refused) {
       this.#refuse(request, refused.error, refused.reason)
     } else if (request.type === NBD_CMD_READ) {
+      this.#batchBytes += request.length
       const later = cmdRead(this.#transmission, request)
-      if (later) this.#track({ ...request }, request.length, later)
+      if (later) this.#start({ ...request }, request.length, later)
     } else {
       const copy = { ...request }
-      this.#track(copy, 0, commands.get(request.type)!(this.#transmission, copy))
+      this.#start(copy, 0, commands.get(request.type)!(this.#transmission, copy))
     }
   }
 
   /** A WRITE whose payload is in the window. */
   #writeFromWindow(): void {
-    const window = this.#window
+    const { window } = this.#reader
     const request = this.#request
     const at = window.start
     window.start += request.length
@@ -213,6 +337,7 @@ export class ReceiveLoop {
       this.#refuse(request, refused.error, refused.reason)
       return
     }
+    this.#batchBytes += request.length
     if (cmdWriteNowait(this.#transmission, request, window.memory.address + at)) return
     const memory = takeMemory(request.length)
     window.memory.buffer.copy(memory.buffer, 0, at, at + request.length)
@@ -220,44 +345,60 @@ export class ReceiveLoop {
   }
 
   /** A WRITE whose payload is still to come, at least in part: it is received where it will be written from. */
-  #writeWhenReceived(): () => Promise<void> {
-    const window = this.#window
+  #writeWhenReceived(): () => CoroutineFn {
+    const { window } = this.#reader
     const request = { ...this.#request }
     const refused = validateRequest(request, this.#served)
     if (refused) {
-      this.#channel.unread()
+      this.#reader.unread()
       return () => this.#drainRefused(request, refused.error, refused.reason)
     }
     const memory = takeMemory(request.length)
     const there = window.length
     window.memory.buffer.copy(memory.buffer, 0, window.start, window.end)
     window.clear()
-    return async () => {
-      try {
-        await this.#channel.readAll(memory, there, request.length - there)
-      } catch (error) {
-        giveMemory(memory)
-        throw error
-      }
+    this.#batchBytes += request.length
+    return () => this.#receiveWrite(request, memory, there)
+  }
+
+  *#receiveWrite(request: NBDRequest, memory: Parameters<typeof giveMemory>[0], there: number): CoroutineFn {
+    const { gate } = this.#negotiated.exp
+    try {
+      yield* this.#reader.readAll(memory, there, request.length)
+      while (!gate.tryEnter()) yield* gate.untilOpen()
+    } catch (error) {
+      giveMemory(memory)
+      throw error
+    }
+    try {
       if (cmdWriteNowait(this.#transmission, request, memory.address)) {
         giveMemory(memory)
         this.#transmission.writer.flush()
       } else {
         this.#startWrite(request, memory)
       }
+    } finally {
+      gate.leave()
     }
   }
 
   #startWrite(request: NBDRequest, memory: Parameters<typeof giveMemory>[0]): void {
-    const written = cmdWrite(this.#transmission, request, memory, 0).finally(() => giveMemory(memory))
-    this.#track(request, request.length, written)
+    const transmission = this.#transmission
+    const write = function* (): CoroutineFn {
+      try {
+        yield* cmdWrite(transmission, request, memory, 0)
+      } finally {
+        giveMemory(memory)
+      }
+    }
+    this.#start(request, request.length, write())
   }
 
   /** A refused WRITE is answered when its payload is out of the way. */
-  async #drainRefused(request: NBDRequest, error: number, reason: string): Promise<void> {
+  *#drainRefused(request: NBDRequest, error: number, reason: string): CoroutineFn {
     if (request.length > NBD_MAX_DRAIN_SIZE)
       throw protocolError(`${nbdCmdLookup(request.type)} of ${request.length} bytes`)
-    await this.#channel.discard(request.length)
+    yield* this.#reader.discard(request.length)
     this.#refuse(request, error, reason)
     this.#transmission.writer.flush()
   }
@@ -268,20 +409,27 @@ export class ReceiveLoop {
     replyError(writer, request, structured, error, reason)
   }
 
-  /** Counts a request in flight until it has been answered. */
-  #track(request: NBDRequest, bytes: number, done: Promise<void>): void {
-    this.#inFlightRequests++
-    this.#inFlightBytes += bytes
-    void done
-      .catch((error: unknown) => this.#replyFailure(request, error))
-      .then(() => {
-        this.#inFlightRequests--
-        this.#inFlightBytes -= bytes
-        this.#flush.schedule()
-        const room = this.#room
-        this.#room = undefined
-        room?.()
-      })
+  /** Starts the coroutine of a request, which is in flight until it has been answered. */
+  #start(request: NBDRequest, bytes: number, command: CoroutineFn): void {
+    this.#inFlight++
+    this.#state.begin(bytes)
+    this.#negotiated.exp.gate.enterAgain()
+    Coroutine.create(() => this.#trip(request, bytes, command)).enter()
+  }
+
+  *#trip(request: NBDRequest, bytes: number, command: CoroutineFn): CoroutineFn {
+    try {
+      yield* command
+    } catch (error) {
+      this.#replyFailure(request, error)
+    }
+    this.#inFlight--
+    this.#state.done(bytes)
+    this.#negotiated.exp.gate.leave()
+    this.#flush.schedule()
+    const room = this.#room
+    this.#room = undefined
+    room?.wake()
   }
 
   #replyFailure(request: NBDRequest, error: unknown): void {
@@ -292,5 +440,66 @@ export class ReceiveLoop {
     if (!NBDError.is(error) || error.kind !== 'request') log.error({ err: error }, text)
     else log.debug(text)
     replyError(writer, request, structured, nbdErrno(errnoOf(error) ?? EIO, mayEnotsup, mayEoverflow), text)
+  }
+
+  /** The first thread's side of `share`: what it has taken so far is sent, and from then on there are turns. */
+  *#startSharing(): CoroutineFn {
+    const { sharing, resolve } = this.#beginSharing!
+    const { writer } = this.#transmission
+    const channel = this.#channel as QIOChannelSocket
+    yield* writer.drain()
+    if (!this.#sharing) {
+      yield* this.#state.receiveLock.lock()
+      channel.setFollowCoroutineCtx(true)
+      writer.share(this.#state.sendLock)
+      this.#sharing = sharing
+    }
+    this.#beginSharing = undefined
+    resolve(channel.handle())
+  }
+
+  *#takeTurn(): CoroutineFn {
+    const { receiveLock } = this.#state
+    if (this.#working) {
+      this.#working = false
+      this.#state.endWork()
+    }
+    yield* receiveLock.lock()
+    this.#hasTurn = true
+    this.#reader.putUnread(this.#sharing!.readAhead.take())
+  }
+
+  /**
+   * Before a request is served: passes the turn to receive on, or asks for somebody who could take it, if the request will
+   * keep this thread busy while others wait.
+   *
+   * @param end of the request in the window
+   */
+  #passOn(end: number): void {
+    if (!this.#options.mayShare || !this.#hasTurn || this.#cost < HEAVY_MS) return
+    const state = this.#state
+    const { window } = this.#reader
+    if (window.end > end || state.working > 0) state.depth = DEPTH_MEMORY
+    else if (state.depth > 0) state.depth--
+    if (state.depth === 0) return
+    if (!this.#sharing) {
+      if (state.askForHelp()) this.#options.onHelpWanted?.()
+      return
+    }
+    if (!state.receiveLock.hasIdleWaiter) return
+    const { memory } = window
+    const channel = this.#channel as QIOChannelSocket
+    const rest = Buffer.concat([
+      memory.buffer.subarray(end, window.end),
+      this.#reader.takeUnread(),
+      channel.takeReceived()
+    ])
+    this.#sharing.readAhead.put(rest)
+    window.end = end
+    this.#hasTurn = false
+    this.#working = true
+    state.beginWork()
+    state.countHandOver()
+    state.receiveLock.unlock()
   }
 }

@@ -1,26 +1,30 @@
 /**
- * What goes back to the client, in order, in as few system calls as may be.
+ * What goes back to the client from one thread, in order, in as few system calls as may be.
  *
  * Replies are built one behind the other in a piece of memory (the arena) and leave together at `flush`. Large data
- * goes along without being copied: from memory of its own, or straight from a file by sendfile. Where the socket is
- * full, a coroutine waits for room and sends what is queued; replies that are made meanwhile queue up behind.
+ * goes along without being copied: from memory of its own, or straight from a file by sendfile. Where the channel is
+ * full, a coroutine waits for room and sends what is queued; replies that are made meanwhile queue up behind. When other
+ * threads send on the connection, too, that coroutine takes turns with theirs, by the send lock.
  *
  * @context the connection's IOThread
  */
+import type { CoLockable } from '../../shared/coroutine/co-lock.ts'
+import { CoQueue } from '../../shared/coroutine/co-queue.ts'
+import { Coroutine, type CoroutineFn } from '../../shared/coroutine/coroutine.ts'
 import { NBDError } from '../../shared/errors/nbd-error.ts'
-import { QIO_CHANNEL_ERR_BLOCK, type QIOChannelSocket } from '../../shared/io/channel-socket.ts'
+import { QIO_CHANNEL_ERR_BLOCK, type IOVec, type QIOChannel } from '../../shared/io/channel.ts'
+import { QIOChannelSocket } from '../../shared/io/channel-socket.ts'
 import { giveMemory, takeMemory } from '../../shared/io/memory-pool.ts'
 import type { BlockMap } from '../../shared/block/block-node.ts'
 import { preadSync } from '../../shared/syscall/file-io.ts'
 import { Memory } from '../../shared/syscall/memory.ts'
-import { MAX_GATHER, MSG_MORE, setGather } from '../../shared/syscall/socket.ts'
 
 /** Replies that are gathered before they are sent anyway. */
 const ARENA_SIZE = 256 * 1024
 /** What one reply may take of it. */
 export const MAX_RESERVE = 128 * 1024
-/** What is handed to node:net to wait with. */
-const WAIT_PIECE = 64 * 1024
+/** What is read of a file that cannot be sent at once. */
+const FILE_PIECE = 64 * 1024
 
 /** Memory that replies are built in, given back when all of them are sent. */
 interface Arena {
@@ -60,26 +64,44 @@ export interface OnShort {
 let zeroes: Memory | undefined
 
 export class ReplyWriter {
-  readonly #channel: QIOChannelSocket
+  readonly #channel: QIOChannel
+  /** The same, if it can send files. */
+  readonly #socket: QIOChannelSocket | undefined
   readonly #onError: (error: unknown) => void
   #queue: Segment[] = []
   #arena: Arena | undefined
   /** The queue's last segment, when replies can be added to it. */
   #open: MemorySegment | undefined
-  #waiting: Promise<void> | undefined
+  /** Of several threads that send; absent while there is one. */
+  #lock: CoLockable | undefined
+  /** A coroutine is at it. */
+  #sending = false
+  readonly #sent = new CoQueue()
+  readonly #gathered: IOVec[] = []
   #broken = false
   /** Bytes of memory that wait to be sent. */
   queuedBytes = 0
 
   /** @param onError told once, when the connection can take no more replies */
-  constructor(channel: QIOChannelSocket, onError: (error: unknown) => void) {
+  constructor(channel: QIOChannel, onError: (error: unknown) => void) {
     this.#channel = channel
+    this.#socket = channel instanceof QIOChannelSocket ? channel : undefined
     this.#onError = onError
   }
 
-  /** The socket is full; replies queue up. */
+  /** The channel is full, or another thread sends; replies queue up. */
   get blocked(): boolean {
-    return this.#waiting !== undefined
+    return this.#sending
+  }
+
+  /** Whether `pushFile` may be called. */
+  get takesFiles(): boolean {
+    return this.#socket !== undefined
+  }
+
+  /** From now on others send on the connection, too; nothing may be queued or on its way. */
+  share(lock: CoLockable): void {
+    this.#lock = lock
   }
 
   /** Where a reply can be built: `memory`, from `used`; `size` (up to MAX_RESERVE) bytes are free there. */
@@ -130,10 +152,10 @@ export class ReplyWriter {
     if (this.#queue.length === 0) this.#giveArenaBack()
   }
 
-  /** Resolves when all is sent, or the connection is broken. */
-  async drain(): Promise<void> {
+  /** Returns when all is sent, or the connection is broken. */
+  *drain(): CoroutineFn {
     this.flush()
-    while (this.#waiting) await this.#waiting
+    while (this.#sending) yield* this.#sent.wait()
   }
 
   #push(segment: MemorySegment): void {
@@ -150,22 +172,40 @@ export class ReplyWriter {
   }
 
   #send(): void {
-    if (this.#waiting) return
+    if (this.#sending) return
     if (this.#broken) {
       this.#drop()
       return
     }
     try {
-      if (this.#sendNow()) return
-      this.#waiting = this.#sendLater().finally(() => {
-        this.#waiting = undefined
-      })
+      if (!this.#lock && this.#sendNow()) return
+      this.#sending = true
+      Coroutine.create(() => this.#sendAll()).enter()
     } catch (error) {
       this.#break(error)
     }
   }
 
-  /** @returns false when the socket is full */
+  *#sendAll(): CoroutineFn {
+    const lock = this.#lock
+    try {
+      if (lock) yield* lock.lock()
+      try {
+        while (!this.#sendNow()) yield* this.#channel.yield('out')
+        // The last piece may still be on its way, and nobody else's must get in between.
+        if (lock) yield* this.#channel.yield('out')
+      } finally {
+        lock?.unlock()
+      }
+      this.#giveArenaBack()
+    } catch (error) {
+      this.#break(error)
+    }
+    this.#sending = false
+    this.#sent.restartAll()
+  }
+
+  /** @returns false when the channel is full */
   #sendNow(): boolean {
     const queue = this.#queue
     while (queue.length > 0) {
@@ -177,24 +217,37 @@ export class ReplyWriter {
     return true
   }
 
+  /** @returns 0 also when the file was too short, and the queue has changed */
   #sendFile(head: FileSegment): number {
-    const sent = this.#channel.sendfile(head.file, head.start, head.end - head.start)
+    const sent = this.#socket!.sendfile(head.file, head.start, head.end - head.start)
     if (sent === 0) this.#replaceShort(head)
-    return sent
+    return sent === QIO_CHANNEL_ERR_BLOCK ? this.#sendPiece(head) : sent
   }
 
   #sendMemory(head: MemorySegment): number {
-    const queue = this.#queue
-    if (queue.length === 1) {
-      return this.#channel.send(head.memory.address + head.start, head.end - head.start)
-    }
-    let count = 0
+    const gathered = this.#gathered
+    gathered.length = 0
     let next: Segment | undefined = head
-    while (next && !('file' in next) && count < MAX_GATHER) {
-      setGather(count++, next.memory.address + next.start, next.end - next.start)
-      next = queue[count]
+    while (next && !('file' in next)) {
+      gathered.push(next)
+      next = this.#queue[gathered.length]
     }
-    return this.#channel.sendGather(count, next ? MSG_MORE : 0)
+    return this.#channel.writev(gathered, next !== undefined)
+  }
+
+  /** There is no room for the file just now: the channel can wait for some with a piece of memory. */
+  #sendPiece(head: FileSegment): number {
+    const length = Math.min(FILE_PIECE, head.end - head.start)
+    const memory = takeMemory(length)
+    try {
+      if (preadSync(head.file, memory.address, length, head.start) !== length) {
+        this.#replaceShort(head)
+        return 0
+      }
+      return this.#channel.writev([{ memory, start: 0, end: length }])
+    } finally {
+      giveMemory(memory)
+    }
   }
 
   /** The file ends within the queue's first segment: zeroes complete what was promised, and an error follows them. */
@@ -202,13 +255,13 @@ export class ReplyWriter {
     const { onShort } = head
     if (!onShort) throw new NBDError('transport', 'the image has become shorter while it was read')
     if (!zeroes) {
-      zeroes = Memory.allocate(WAIT_PIECE)
+      zeroes = Memory.allocate(FILE_PIECE)
       zeroes.buffer.fill(0)
     }
     const rest: Segment[] = []
-    for (let left = head.end - head.start; left > 0; left -= WAIT_PIECE) {
-      rest.push({ memory: zeroes, start: 0, end: Math.min(left, WAIT_PIECE), owner: undefined })
-      this.queuedBytes += Math.min(left, WAIT_PIECE)
+    for (let left = head.end - head.start; left > 0; left -= FILE_PIECE) {
+      rest.push({ memory: zeroes, start: 0, end: Math.min(left, FILE_PIECE), owner: undefined })
+      this.queuedBytes += Math.min(left, FILE_PIECE)
     }
     const { memory, length } = onShort.error()
     rest.push({ memory, start: 0, end: length, owner: 'pool' })
@@ -245,38 +298,6 @@ export class ReplyWriter {
       if (segment.owner === this.#arena) this.#arena.used = 0
       else giveMemory(segment.memory)
     }
-  }
-
-  async #sendLater(): Promise<void> {
-    try {
-      while (this.#queue.length > 0) {
-        // What is being sent must not grow.
-        this.#open = undefined
-        const head = this.#queue[0]!
-        const length = Math.min(WAIT_PIECE, head.end - head.start)
-        const piece = this.#piece(head, length)
-        if (!piece) continue
-        await this.#channel.writeAll(piece)
-        this.#consume(length)
-        this.#sendNow()
-      }
-      this.#giveArenaBack()
-    } catch (error) {
-      this.#break(error)
-    }
-  }
-
-  /** The first `length` bytes of the queue; undefined when they are no longer what they were. */
-  #piece(head: Segment, length: number): Buffer | undefined {
-    if (!('file' in head)) return head.memory.buffer.subarray(head.start, head.start + length)
-    const piece = Buffer.allocUnsafeSlow(length)
-    const memory = takeMemory(length)
-    const n = preadSync(head.file, memory.address, length, head.start)
-    memory.buffer.copy(piece, 0, 0, length)
-    giveMemory(memory)
-    if (n === length) return piece
-    this.#replaceShort(head)
-    return undefined
   }
 
   #break(error: unknown): void {

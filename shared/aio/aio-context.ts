@@ -26,6 +26,7 @@ import {
   contextBase,
   enqueueSlot,
   FLAGS,
+  IDLE,
   LOCK,
   MAX_SLOTS,
   NOTIFIED,
@@ -149,6 +150,7 @@ export class AioContext {
    * @context home-thread
    */
   noteProgress(): void {
+    Atomics.store(words, this.#base + IDLE, 0)
     if (this.polling.options.pollMaxNs === 0) return
     this.#busy = true
     this.#wake()
@@ -242,8 +244,10 @@ export class AioContext {
       this.#wake()
     } else if (this.#mayPoll(began, progress || this.#busy)) {
       this.#awake = true
+      Atomics.store(words, this.#base + IDLE, 1)
       setImmediate(() => this.#turn())
     } else {
+      Atomics.store(words, this.#base + IDLE, 1)
       this.#sleep()
     }
     this.#busy = false
@@ -300,6 +304,7 @@ export class AioContext {
       const slot = Atomics.exchange(words, base + RING + (this.#head & (MAX_SLOTS - 1)), 0) - 1
       // A producer has taken the place and not yet filled it; it will notify when it has.
       if (slot < 0) break
+      Atomics.store(words, base + IDLE, 0)
       this.#head = (this.#head + 1) | 0
       const flags = takeFlags(base + FLAGS + slot)
       const runs = (flags & (BH_SCHEDULED | BH_DELETED)) === BH_SCHEDULED

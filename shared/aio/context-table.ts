@@ -12,6 +12,7 @@
  *   3              the thread whose context it is, as its id + 1; 0: free
  *   4 ... 7        the context's RFifoLock
  *   8, 9           descriptors of the pipe that wakes the loop, each + 1
+ *   10             idle: the loop sleeps, or polls and finds nothing
  *   32 ... + n     flags of slot i, and how often it began to run
  *   ...    + n     how often slot i has run
  *   ...    + n     ring of scheduled slots, each as its number + 1
@@ -43,6 +44,7 @@ const OWNER = 3
 export const LOCK = 4
 const READ_FD = 8
 const WRITE_FD = 9
+export const IDLE = 10
 export const FLAGS = 32
 export const RUNS = FLAGS + MAX_SLOTS
 export const RING = RUNS + MAX_SLOTS
@@ -137,6 +139,7 @@ export function releaseContext(handle: AioContextHandle): void {
   const base = contextBase(handle)
   words[base + NOTIFIED] = 0
   words[base + NOTIFY_ME] = 0
+  words[base + IDLE] = 0
   // The ring goes on where it is: somebody may still be about to fill a place behind its tail.
   new RFifoLock(words, base + LOCK).abandon()
   words.fill(0, base + FLAGS, base + CONTEXT_WORDS)
@@ -150,6 +153,10 @@ export function releaseContextsOfThread(id: number): void {
     if (Atomics.load(words, contextBase(handle) + OWNER) === id + 1) releaseContext(handle)
   }
 }
+
+/** Whether a context has nothing to do. Out of date at once. */
+export const isIdle = (context: AioContextHandle): boolean =>
+  Atomics.load(words, contextBase(context) + IDLE) === 1
 
 /**
  * Wakes a context's loop if it sleeps. What it is to find must have been stored before.

@@ -8,6 +8,7 @@
  *
  * @see CoMutex in QEMU's util/qemu-coroutine-lock.c, where the algorithm comes from
  */
+import { contextOf, isIdle } from '../aio/context-table.ts'
 import { bugError } from '../errors/nbd-error.ts'
 import type { CoLockable } from './co-lock.ts'
 import { Coroutine, type CoroutineFn, type CoroutineHandle } from './coroutine.ts'
@@ -54,9 +55,11 @@ export class CoMutexShared implements CoLockable {
     this.#at = at
   }
 
-  /** How many wait for it. Out of date at once. */
-  get waiting(): number {
-    return Math.max(0, this.#load(LOCKED) - 1)
+  /** Whether somebody waits for it in a context that has nothing else to do. For the holder. */
+  get hasIdleWaiter(): boolean {
+    if (this.#load(ORDERED) === NOBODY) Atomics.store(this.#words, this.#at + ORDERED, this.#order())
+    const first = this.#load(ORDERED)
+    return first !== NOBODY && isIdle(contextOf(first as CoroutineHandle))
   }
 
   /** Not recursive. @see qemu_co_mutex_lock */

@@ -40,6 +40,23 @@ export class CoQueueShared implements CoWaitQueue {
     if (lock) yield* lock.lock()
   }
 
+  /**
+   * Waits while the condition holds, which is asked anew each time that somebody lets the coroutine go on.
+   *
+   * Whoever changes what the condition looks at does so first, and then looks whether the queue is empty: together with
+   * the look here, behind joining the queue, no change is missed.
+   */
+  *waitWhile(condition: () => boolean): CoroutineFn {
+    while (condition()) {
+      const self = becomeWaiter(WAITS_FOR_TURN)
+      this.#guard.lock()
+      this.#waiters.append(self)
+      this.#guard.unlock()
+      if (!condition()) this.restartAll()
+      yield* untilGranted(self)
+    }
+  }
+
   /** @see qemu_co_queue_next */
   next(): boolean {
     this.#guard.lock()

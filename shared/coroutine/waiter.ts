@@ -52,7 +52,8 @@ export const grantSelf = (handle: CoroutineHandle): void => {
 /** Lets a waiter go on that was taken out of its list. @context any-thread */
 export function grant(handle: CoroutineHandle): void {
   Atomics.store(words, slotWord(WAITS, handle), 0)
-  aioCoWake(handle)
+  // One that finds its own condition fulfilled runs already.
+  if (Coroutine.find(handle) !== Coroutine.current || !Coroutine.current) aioCoWake(handle)
 }
 
 export const nextWaiter = (handle: CoroutineHandle): number => Atomics.load(words, slotWord(NEXT, handle))

@@ -1,57 +1,86 @@
 /**
  * A connected stream socket (TCP or Unix) in the loop of the thread that opened it.
  *
- * Every transfer first tries the system call; only when that would have to wait does node:net wait, in this
- * thread's loop, and the coroutine with it. node:net shows readiness by reading, so while it waits it reads into
- * the thread's ReceiveWindow; and it waits for room by writing the next piece.
+ * Every transfer first tries the system call; only when that would have to wait does node:net wait, in this thread's loop,
+ * and the coroutine with it. node:net shows readiness by reading, so while a coroutine waits for bytes node:net reads them
+ * into the thread's ReceiveWindow, from where the next `readv` takes them; and it shows room by writing, so a `writev` that
+ * finds none hands one piece to node:net and counts it as written.
  *
- * One coroutine may read and one may write at a time.
+ * Several threads use one socket by a view each (`handle`, `attach`), with a descriptor of its own: whoever yields does so
+ * in the loop of its own thread. They agree by locks on who reads and who writes; a view that nobody waits on reads nothing.
  *
- * @see QEMU io/channel-socket.c
+ * @see QEMU io/channel-socket.c; qio_channel_set_follow_coroutine_ctx
  */
 import * as net from 'node:net'
+import { AioContext } from '../aio/aio-context.ts'
+import { Coroutine, type CoroutineFn } from '../coroutine/coroutine.ts'
 import { bugError, NBDError } from '../errors/nbd-error.ts'
 import { errnoText, reason } from '../errors/system-error.ts'
+import { duplicateFd } from '../syscall/fd.ts'
 import { EAGAIN } from '../syscall/libc.ts'
-import { Memory } from '../syscall/memory.ts'
-import { recv, send, sendfile, sendGather } from '../syscall/socket.ts'
-import { receiveWindow, WINDOW_OFFSET, WINDOW_SIZE, type ReceiveWindow } from './receive-window.ts'
+import {
+  MAX_GATHER,
+  MSG_MORE,
+  recv,
+  send,
+  sendfile,
+  sendGather,
+  setGather,
+  shutdownSocket
+} from '../syscall/socket.ts'
+import {
+  QIO_CHANNEL_ERR_BLOCK,
+  QIOChannel,
+  type IOCondition,
+  type IOVec,
+  type QIOChannelFeature,
+  type ShutdownMode
+} from './channel.ts'
+import { receiveWindow, WINDOW_OFFSET, type ReceiveWindow } from './receive-window.ts'
 
-/** Result of a transfer that would have to wait. @see QIO_CHANNEL_ERR_BLOCK */
-export const QIO_CHANNEL_ERR_BLOCK = -2
+/** What is handed to node:net to wait for room with. */
+const WAIT_PIECE = 64 * 1024
 
-/** A coroutine that waits for bytes. */
-interface Reader {
-  /** Where the bytes are wanted; undefined for the window. */
-  target: { memory: Memory; at: number; length: number } | undefined
-  resolve(received: number): void
-  reject(error: Error): void
+/** A socket as another thread is given it: postable, for one `attach`. */
+export interface SocketHandle {
+  /** The receiver's to close. */
+  fd: number
 }
 
-export class QIOChannelSocket {
+const FEATURES: ReadonlySet<QIOChannelFeature> = new Set(['shutdown', 'sendfile', 'follow-coroutine-ctx'])
+
+export class QIOChannelSocket extends QIOChannel {
+  readonly features = FEATURES
   readonly #fd: number
   readonly #socket: net.Socket
   readonly #window: ReceiveWindow = receiveWindow()
   readonly #closed: Promise<void>
-  /** Received, and given back or brought while nobody waited: what the next reader gets first. */
+  #follows = false
+  /** Part of the window that node:net has just filled, while the coroutine that waited for it runs. */
+  #filledStart = 0
+  #filledEnd = 0
+  /** Received, and not taken by whoever waited: what the next `readv` gets first. */
   #aside: Buffer | undefined
-  /** End of a window that its reader kept while it waits for more. */
-  #kept: Buffer | undefined
-  #reader: Reader | undefined
+  #reader: Coroutine<unknown> | undefined
+  #writer: Coroutine<unknown> | undefined
   /** Whether node:net reads. */
-  #reading = true
+  #reading = false
+  /** node:net has a piece that is not yet sent. */
+  #sending = false
   #ended = false
+  /** Why nothing can be read any more. */
   #error: NBDError | undefined
-  /** The last receive filled the window, so there is likely more: worth a system call before waiting. */
-  #tryFirst = false
+  /** Why nothing can be written any more. */
+  #writeError: NBDError | undefined
 
   /**
-   * Takes over a connected socket; the channel closes it.
+   * Takes over a connected socket; the channel closes it. Nothing is read before somebody reads.
    *
    * @context the thread in whose loop it is to live
    * @param fd a descriptor of this process
    */
   constructor(fd: number) {
+    super()
     this.#fd = fd
     // @types/node knows `onread` for net.connect only.
     const options: net.SocketConstructorOpts & { onread: net.OnReadOpts } = {
@@ -62,6 +91,8 @@ export class QIOChannelSocket {
       onread: { buffer: this.#window.target, callback: (n) => this.#onRead(n) }
     }
     this.#socket = new net.Socket(options)
+    // It reads from the beginning, if it is let.
+    this.#socket.pause()
     this.#closed = new Promise((resolve) => this.#socket.once('close', () => resolve()))
     this.#socket.on('error', (error) =>
       this.#fail(new NBDError('transport', reason(error), { cause: error }))
@@ -69,249 +100,262 @@ export class QIOChannelSocket {
     this.#socket.on('end', () => this.#end())
     this.#socket.on('close', () => this.#end())
     this.#socket.setNoDelay(true)
-    this.#socket.resume()
+  }
+
+  /** A view in this thread of a socket that another thread has. @see handle */
+  static attach({ fd }: SocketHandle): QIOChannelSocket {
+    const channel = new QIOChannelSocket(fd)
+    channel.setFollowCoroutineCtx(true)
+    return channel
   }
 
   /**
-   * Brings more bytes behind those of the thread's window that are not consumed; waits for at least one.
+   * Lets coroutines of several threads use the socket, each by a view of its own thread and in its own context.
    *
-   * The window is the caller's until it next waits for anything. By then it must have consumed it, or give the
-   * rest back with `unread`, or call `receive` again.
-   *
-   * @returns how many bytes came; 0 at the end of the stream. A promise is to be awaited at once, by the caller
-   *   itself: what comes between could overwrite the window.
-   * @throws NBDError of kind `transport`
+   * @see qio_channel_set_follow_coroutine_ctx
    */
-  receive(): number | Promise<number> {
-    if (this.#aside) return this.#asideIntoWindow(this.#aside)
-    if (this.#tryFirst) {
-      const n = this.#recvIntoWindow()
-      if (n !== QIO_CHANNEL_ERR_BLOCK) return n
-    }
-    const { memory, start, end } = this.#window
-    this.#kept = end > start ? Buffer.from(memory.buffer.subarray(start, end)) : undefined
-    this.#window.clear()
-    return this.#wait(undefined)
-  }
-
-  /** Gives the unconsumed bytes of the thread's window back; the next reader gets them first. */
-  unread(): void {
-    const { memory, start, end } = this.#window
-    if (end > start) {
-      const rest = Buffer.from(memory.buffer.subarray(start, end))
-      this.#aside = this.#aside ? Buffer.concat([rest, this.#aside]) : rest
-    }
-    this.#window.clear()
+  setFollowCoroutineCtx(on: boolean): void {
+    this.#follows = on
+    if (on && !this.#reader) this.#stopReading()
   }
 
   /**
-   * Reads what is there, without waiting.
+   * What another thread needs for a view of this socket.
    *
-   * @returns bytes, 0 at the end of the stream, or QIO_CHANNEL_ERR_BLOCK
-   * @throws NBDError of kind `transport`
-   * @see qio_channel_readv
+   * @throws NBDError of kind `bug` when the channel stays with its own context; `request` (EMFILE)
    */
-  readv(memory: Memory, at: number, length: number): number {
-    if (this.#aside) {
-      const n = Math.min(length, this.#aside.length)
-      this.#aside.copy(memory.buffer, at, 0, n)
-      this.#aside = n === this.#aside.length ? undefined : this.#aside.subarray(n)
-      return n
-    }
-    return this.#recv(memory.address + at, length)
+  handle(): SocketHandle {
+    if (!this.#follows) throw bugError('a channel that does not follow coroutines has one view')
+    return { fd: duplicateFd(this.#fd) }
   }
 
   /**
-   * Reads exactly `length` bytes.
+   * Gives the connection up without ending it.
    *
-   * @param memory the channel's until the promise settles
-   * @returns false at the end of the stream, when that is before the first byte
-   * @throws NBDError of kind `transport`
-   * @see qio_channel_readv_all_eof
+   * @returns a descriptor, the caller's, and what was received and not read; the channel is closed
+   * @throws NBDError of kind `bug` when it is still sending; `request` (EMFILE)
    */
-  async readAllEof(memory: Memory, at: number, length: number): Promise<boolean> {
-    for (let done = 0; done < length;) {
-      let n = this.readv(memory, at + done, length - done)
-      if (n === QIO_CHANNEL_ERR_BLOCK) n = await this.#wait({ memory, at: at + done, length: length - done })
-      if (n === 0) {
-        if (done === 0) return false
-        throw new NBDError('transport', `the peer closed the connection after ${done} of ${length} bytes`)
-      }
-      done += n
-    }
-    return true
-  }
-
-  /** As `readAllEof`, and the end of the stream is an error. @see qio_channel_readv_all */
-  async readAll(memory: Memory, at: number, length: number): Promise<void> {
-    if (await this.readAllEof(memory, at, length)) return
-    throw new NBDError('transport', 'the peer closed the connection')
-  }
-
-  /**
-   * Sends without waiting.
-   *
-   * @returns bytes, or QIO_CHANNEL_ERR_BLOCK
-   * @throws NBDError of kind `transport`
-   */
-  send(address: number, length: number, flags = 0): number {
-    this.#check()
-    return this.#sent(send(this.#fd, address, length, flags))
-  }
-
-  /** As `send`, for the `count` pieces that were set with `setGather`. */
-  sendGather(count: number, flags = 0): number {
-    this.#check()
-    return this.#sent(sendGather(this.#fd, count, flags))
-  }
-
-  /** As `send`, from a file. 0 means that the file ends before `offset`. */
-  sendfile(file: number, offset: number, length: number): number {
-    this.#check()
-    return this.#sent(sendfile(this.#fd, file, offset, length))
-  }
-
-  /**
-   * Sends all of it, waiting for room.
-   *
-   * @param buffer the channel's until the promise settles
-   * @throws NBDError of kind `transport`
-   * @see qio_channel_writev_all
-   */
-  async writeAll(buffer: Buffer): Promise<void> {
-    this.#check()
-    await new Promise<void>((resolve, reject) => {
-      this.#socket.write(buffer, (error) => {
-        if (error) reject(new NBDError('transport', `sending: ${reason(error)}`, { cause: error }))
-        // node:net calls back without an error for a socket that was destroyed meanwhile.
-        else if (this.#socket.destroyed)
-          reject(new NBDError('transport', 'sending: the connection is closed'))
-        else resolve()
-      })
-    })
-  }
-
-  /** Reads and drops `length` bytes. @throws NBDError of kind `transport` */
-  async discard(length: number): Promise<void> {
-    const scratch = Memory.allocate(Math.min(length, WINDOW_SIZE))
-    for (let done = 0; done < length;) {
-      const n = Math.min(length - done, scratch.length)
-      await this.readAll(scratch, 0, n)
-      done += n
-    }
-  }
-
-  /** Lets the reader, now or the next one, see the end of the stream. @see qio_channel_wake_read */
-  endReading(): void {
-    this.#end()
-  }
-
-  /** Ends both directions at once; a coroutine that waits gets the end of the stream, or an error. Never waits. */
-  shutdown(): void {
+  detach(): { fd: number; unread: Buffer } {
+    if (this.#sending) throw bugError('a channel is detached that has not sent everything')
+    const fd = duplicateFd(this.#fd)
     this.#socket.destroy()
-    this.#end()
+    return { fd, unread: this.takeReceived() }
   }
 
-  /** Ends the stream towards the peer, behind what was written, and closes. Resolves when the descriptor is closed. */
+  /** Takes away what was received and not read, for a reader in another view. */
+  takeReceived(): Buffer {
+    const aside = this.#aside ?? Buffer.alloc(0)
+    this.#aside = undefined
+    return aside
+  }
+
+  readv(iov: readonly IOVec[]): number {
+    let total = 0
+    for (const { memory, start, end } of iov) {
+      if (start === end) continue
+      const n = this.#read(memory.buffer, memory.address, start, end)
+      if (n === QIO_CHANNEL_ERR_BLOCK) return total === 0 ? n : total
+      total += n
+      if (n < end - start) break
+    }
+    return total
+  }
+
+  writev(iov: readonly IOVec[], more = false): number {
+    this.#checkWritable()
+    if (this.#sending) return QIO_CHANNEL_ERR_BLOCK
+    const flags = more ? MSG_MORE : 0
+    let result: number
+    if (iov.length === 1) {
+      const { memory, start, end } = iov[0]!
+      result = send(this.#fd, memory.address + start, end - start, flags)
+    } else {
+      const count = Math.min(iov.length, MAX_GATHER)
+      for (let i = 0; i < count; i++) {
+        const { memory, start, end } = iov[i]!
+        setGather(i, memory.address + start, end - start)
+      }
+      result = sendGather(this.#fd, count, count < iov.length ? MSG_MORE : flags)
+    }
+    if (result >= 0) return result
+    if (result !== -EAGAIN) throw transportError('sending', -result)
+    return this.#sendLater(iov)
+  }
+
+  /**
+   * Sends from a file, as far as there is room.
+   *
+   * @returns bytes, QIO_CHANNEL_ERR_BLOCK, or 0 when the file ends before `offset`
+   * @throws NBDError of kind `transport`
+   */
+  sendfile(file: number, offset: number, length: number): number {
+    this.#checkWritable()
+    if (this.#sending) return QIO_CHANNEL_ERR_BLOCK
+    const n = sendfile(this.#fd, file, offset, length)
+    if (n >= 0) return n
+    if (n === -EAGAIN) return QIO_CHANNEL_ERR_BLOCK
+    throw transportError('sending', -n)
+  }
+
+  *yield(condition: IOCondition): CoroutineFn {
+    const co = Coroutine.current
+    if (!co) throw bugError('QIOChannelSocket.yield outside a coroutine')
+    if (condition === 'in') yield* this.#yieldIn(co)
+    else yield* this.#yieldOut(co)
+  }
+
+  wakeRead(): void {
+    if (this.#follows) this.#stopReading()
+    this.#wakeReader()
+  }
+
+  override setDelay(on: boolean): void {
+    this.#socket.setNoDelay(!on)
+  }
+
+  shutdown(mode: ShutdownMode): void {
+    // The peer may have done so before: then there is nothing left to do.
+    if (!this.#socket.destroyed) shutdownSocket(this.#fd, mode)
+    if (mode !== 'read') {
+      this.#writeError ??= new NBDError('transport', 'the connection is closed')
+      this.#wakeWriter()
+    }
+    if (mode !== 'write') this.#end()
+  }
+
+  /**
+   * Sends what is left and closes. The only view of a socket also ends the stream towards the peer; one of several leaves
+   * that to the others.
+   */
   async close(): Promise<void> {
-    if (!this.#socket.destroyed) this.#socket.end(() => this.#socket.destroy())
+    if (this.#follows || this.#writeError) this.#socket.destroy()
+    else if (!this.#socket.destroyed) this.#socket.end(() => this.#socket.destroy())
     await this.#closed
   }
 
-  #check(): void {
-    if (this.#error) throw this.#error
+  #checkWritable(): void {
+    if (this.#writeError) throw this.#writeError
     if (this.#socket.destroyed) throw new NBDError('transport', 'the connection is closed')
   }
 
-  #sent(result: number): number {
-    if (result >= 0) return result
-    if (result === -EAGAIN) return QIO_CHANNEL_ERR_BLOCK
-    throw new NBDError('transport', `sending: ${errnoText(-result)}`, { errno: -result })
-  }
-
-  #recv(address: number, length: number): number {
-    if (this.#ended && !this.#error) return 0
-    this.#check()
-    const n = recv(this.#fd, address, length)
+  /** @returns bytes, 0 at the end of the stream, or QIO_CHANNEL_ERR_BLOCK */
+  #read(buffer: Buffer, address: number, start: number, end: number): number {
+    if (this.#filledEnd > this.#filledStart) return this.#takeFilled(buffer, start, end)
+    if (this.#aside) return this.#takeAside(buffer, start, end)
+    if (this.#error) throw this.#error
+    if (this.#ended || this.#socket.destroyed) return 0
+    const n = recv(this.#fd, address + start, end - start)
     if (n === -EAGAIN) return QIO_CHANNEL_ERR_BLOCK
-    if (n < 0) throw new NBDError('transport', `receiving: ${errnoText(-n)}`, { errno: -n })
+    if (n < 0) throw transportError('receiving', -n)
     if (n === 0) this.#ended = true
     return n
   }
 
-  #recvIntoWindow(): number {
-    const window = this.#window
-    window.makeRoom()
-    const n = this.#recv(window.memory.address + window.end, WINDOW_SIZE)
-    this.#tryFirst = n === WINDOW_SIZE
-    if (n > 0) window.end += n
+  #takeFilled(buffer: Buffer, start: number, end: number): number {
+    const n = Math.min(end - start, this.#filledEnd - this.#filledStart)
+    const from = this.#window.memory.buffer
+    // Whoever receives into the window itself finds the bytes in their place.
+    if (buffer !== from || start !== this.#filledStart) {
+      from.copy(buffer, start, this.#filledStart, this.#filledStart + n)
+    }
+    // What is left must not stay there: others of this thread may receive before it is asked for.
+    if (this.#filledStart + n < this.#filledEnd) {
+      this.#aside = Buffer.from(from.subarray(this.#filledStart + n, this.#filledEnd))
+    }
+    this.#filledStart = this.#filledEnd = 0
     return n
   }
 
-  #asideIntoWindow(aside: Buffer): number {
-    this.#aside = undefined
-    const window = this.#window
-    window.makeRoom()
-    const n = aside.copy(window.memory.buffer, window.end, 0, WINDOW_SIZE)
-    window.end += n
-    if (n < aside.length) this.#aside = aside.subarray(n)
+  #takeAside(buffer: Buffer, start: number, end: number): number {
+    const aside = this.#aside!
+    const n = aside.copy(buffer, start, 0, Math.min(end - start, aside.length))
+    this.#aside = n === aside.length ? undefined : aside.subarray(n)
     return n
   }
 
-  /** Waits until bytes have come, to where they are wanted. */
-  #wait(target: Reader['target']): number | Promise<number> {
-    if (this.#error) throw this.#error
-    if (this.#ended) return 0
-    if (this.#reader) throw bugError('two coroutines read one channel')
-    const received = new Promise<number>((resolve, reject) => {
-      this.#reader = { target, resolve, reject }
+  /** The socket is full: node:net gets the first piece, and says when there is room. */
+  #sendLater(iov: readonly IOVec[]): number {
+    const piece = Buffer.allocUnsafe(WAIT_PIECE)
+    let length = 0
+    for (const { memory, start, end } of iov) {
+      if (length === WAIT_PIECE) break
+      length += memory.buffer.copy(piece, length, start, end)
+    }
+    this.#sending = true
+    this.#socket.write(piece.subarray(0, length), (error) => {
+      this.#sending = false
+      if (error) this.#fail(new NBDError('transport', `sending: ${reason(error)}`, { cause: error }))
+      this.#wakeWriter()
     })
+    return length
+  }
+
+  *#yieldIn(co: Coroutine<unknown>): CoroutineFn {
+    if (this.#reader) throw bugError('two coroutines read one channel')
+    if (this.#aside || this.#ended || this.#error) return
+    this.#reader = co
     if (!this.#reading) {
       this.#reading = true
       this.#socket.resume()
     }
-    return received
+    while (this.#reader === co) yield* Coroutine.yield()
+  }
+
+  *#yieldOut(co: Coroutine<unknown>): CoroutineFn {
+    if (this.#writer) throw bugError('two coroutines write one channel')
+    if (!this.#sending || this.#writeError) return
+    this.#writer = co
+    while (this.#writer === co) yield* Coroutine.yield()
+  }
+
+  #stopReading(): void {
+    if (!this.#reading) return
+    this.#reading = false
+    this.#socket.pause()
   }
 
   /** node:net has read `n` bytes into the window. @returns whether it is to go on */
   #onRead(n: number): boolean {
-    const reader = this.#reader
-    const bytes = this.#window.target
-    if (!reader) {
-      const copy = Buffer.from(bytes.subarray(0, n))
-      this.#aside = this.#aside ? Buffer.concat([this.#aside, copy]) : copy
-      this.#reading = false
-      return false
+    this.#filledStart = WINDOW_OFFSET
+    this.#filledEnd = WINDOW_OFFSET + n
+    AioContext.current().noteProgress()
+    this.#wakeReader()
+    // Nobody has waited, or not for that.
+    if (this.#filledEnd > this.#filledStart) {
+      const rest = Buffer.from(this.#window.memory.buffer.subarray(this.#filledStart, this.#filledEnd))
+      this.#aside = this.#aside ? Buffer.concat([this.#aside, rest]) : rest
+      this.#filledStart = this.#filledEnd = 0
     }
-    this.#reader = undefined
-    this.#tryFirst = n === WINDOW_SIZE
-    if (reader.target) {
-      const { memory, at, length } = reader.target
-      const taken = bytes.copy(memory.buffer, at, 0, Math.min(n, length))
-      if (taken < n) this.#aside = Buffer.from(bytes.subarray(taken, n))
-      reader.resolve(taken)
-    } else {
-      const kept = this.#kept
-      this.#kept = undefined
-      this.#window.start = WINDOW_OFFSET - (kept?.length ?? 0)
-      this.#window.end = WINDOW_OFFSET + n
-      kept?.copy(this.#window.memory.buffer, this.#window.start)
-      reader.resolve(n)
-    }
-    return true
+    // A view among several reads for whoever waits, and no more: the next bytes may be another's.
+    this.#reading &&= this.#reader !== undefined || !(this.#follows || this.#aside)
+    return this.#reading
   }
 
   #end(): void {
     this.#ended = true
-    const reader = this.#reader
-    this.#reader = undefined
-    reader?.resolve(0)
+    this.#wakeReader()
+    if (this.#socket.destroyed) this.#wakeWriter()
   }
 
   #fail(error: NBDError): void {
     this.#error ??= error
+    this.#writeError ??= error
+    this.#wakeReader()
+    this.#wakeWriter()
+  }
+
+  #wakeReader(): void {
     const reader = this.#reader
     this.#reader = undefined
-    reader?.reject(this.#error)
+    reader?.wake()
+  }
+
+  #wakeWriter(): void {
+    const writer = this.#writer
+    this.#writer = undefined
+    writer?.wake()
   }
 }
+
+const transportError = (what: string, errno: number): NBDError =>
+  new NBDError('transport', `${what}: ${errnoText(errno)}`, { errno })

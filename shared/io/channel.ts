@@ -55,11 +55,12 @@ export abstract class QIOChannel {
    * Writes what there is room for, without waiting.
    *
    * @param iov not changed; the memory is the caller's again when this returns
+   * @param more more follows at once: a channel that sends in packets may wait for it
    * @returns bytes, or QIO_CHANNEL_ERR_BLOCK
    * @throws NBDError of kind `transport`
    * @see qio_channel_writev
    */
-  abstract writev(iov: readonly IOVec[]): number
+  abstract writev(iov: readonly IOVec[], more?: boolean): number
 
   /**
    * Suspends the current coroutine, in its own context, until the channel has bytes or is at its end (`in`), or has room

@@ -5,6 +5,7 @@
  * holds for as long as the Memory is referenced. Whoever hands an address to an asynchronous call keeps the
  * Memory referenced until the call has ended.
  */
+import { bugError } from '../errors/nbd-error.ts'
 import { declare } from './libc.ts'
 
 // Returns its first argument, as a number: memchr finds the byte that it is told is there.
@@ -32,5 +33,16 @@ export class Memory {
     const buffer = Buffer.allocUnsafeSlow(Math.max(size, MIN_SIZE))
     buffer[0] = 0
     return new Memory(buffer, memchr(buffer, 0, 1))
+  }
+
+  /**
+   * The memory of somebody's buffer, without a copy; holds while that is referenced.
+   *
+   * @param buffer of 4096 bytes or more
+   */
+  static of(buffer: Buffer): Memory {
+    if (buffer.length < MIN_SIZE)
+      throw bugError(`a buffer of ${buffer.length} bytes has no address that holds`)
+    return new Memory(buffer, memchr(buffer, buffer[0]!, 1))
   }
 }

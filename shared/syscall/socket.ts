@@ -9,6 +9,7 @@ import { Memory } from './memory.ts'
 const recv_ = declare('int64_t recv(int fd, uintptr_t buf, size_t length, int flags)')
 const send_ = declare('int64_t send(int fd, uintptr_t buf, size_t length, int flags)')
 const sendmsg_ = declare('int64_t sendmsg(int fd, uintptr_t message, int flags)')
+const shutdown_ = declare('int shutdown(int fd, int how)')
 const sendfile_ = declare('int64_t sendfile(int out, int in, uintptr_t offset, size_t count)')
 
 const MSG_DONTWAIT = 0x40
@@ -96,3 +97,9 @@ export function sendfile(fd: number, file: number, offset: number, length: numbe
     if (e !== EINTR) return -e
   }
 }
+
+const HOW = { read: 0, write: 1, both: 2 }
+
+/** @returns 0, or the errno as a negative number @see shutdown(2) */
+export const shutdownSocket = (fd: number, mode: keyof typeof HOW): number =>
+  shutdown_(fd, HOW[mode]) < 0 ? -errno() : 0

@@ -57,7 +57,7 @@ export class PairMaker {
     const channel = new QIOChannelSocket(fd)
     t.teardown(async () => {
       peer.destroy()
-      channel.shutdown()
+      channel.shutdown('both')
       await channel.close()
     })
     return { channel, peer }

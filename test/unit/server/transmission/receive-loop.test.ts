@@ -1,7 +1,11 @@
 import t, { type Test } from 'tap'
+import { ExportGate } from '../../../../server/export/export-gate.ts'
+import { ConnectionState } from '../../../../server/transmission/connection-state.ts'
 import { ReceiveLoop } from '../../../../server/transmission/receive-loop.ts'
 import type { NBDExport } from '../../../../server/export/nbd-export.ts'
+import { Coroutine } from '../../../../shared/coroutine/coroutine.ts'
 import { NBDError } from '../../../../shared/errors/nbd-error.ts'
+import { WindowReader } from '../../../../shared/io/window-reader.ts'
 import type { Memory } from '../../../../shared/syscall/memory.ts'
 import {
   NBD_CMD_DISC,
@@ -18,6 +22,7 @@ import { waitFor } from '../../../helpers/wait-for.ts'
 class SlowExport {
   readonly size = 1024 * MiB
   readonly readOnly = false
+  readonly gate = new ExportGate(ExportGate.allocate())
   readonly reads: {
     memory: Memory
     at: number
@@ -50,12 +55,14 @@ async function serve(t: Test): Promise<Served> {
     bytes.copy(received.head, Math.min(received.length, received.head.length))
     received.length += bytes.length
   })
-  const loop = new ReceiveLoop(channel, { exp: slow as unknown as NBDExport, mode: 0, contexts: [] })
+  const exp = slow as unknown as NBDExport
+  const state = new ConnectionState(ConnectionState.allocate(64 * MiB))
+  const loop = new ReceiveLoop(channel, { exp, mode: 0, contexts: [] }, state, new WindowReader(channel))
   return {
     slow,
     send: (...bytes) => void peer.write(Buffer.concat(bytes)),
     received,
-    ended: loop.run()
+    ended: Coroutine.start(() => loop.run())
   }
 }
 

@@ -1,7 +1,10 @@
 import * as fs from 'node:fs'
 import t from 'tap'
-import { QIO_CHANNEL_ERR_BLOCK, QIOChannelSocket } from '../../../../shared/io/channel-socket.ts'
+import { Coroutine } from '../../../../shared/coroutine/coroutine.ts'
+import { QIO_CHANNEL_ERR_BLOCK, type QIOChannel } from '../../../../shared/io/channel.ts'
+import { QIOChannelSocket } from '../../../../shared/io/channel-socket.ts'
 import { receiveWindow, WINDOW_SIZE } from '../../../../shared/io/receive-window.ts'
+import { WindowReader } from '../../../../shared/io/window-reader.ts'
 import { declare } from '../../../../shared/syscall/libc.ts'
 import { Memory } from '../../../../shared/syscall/memory.ts'
 import { openDescriptors } from '../../../helpers/proc.ts'
@@ -9,6 +12,52 @@ import { channelPair, PairMaker } from '../../../helpers/raw-pair.ts'
 import { waitFor, within } from '../../../helpers/wait-for.ts'
 
 const text = (memory: Memory, length: number): string => memory.buffer.toString('latin1', 0, length)
+/** A channel as an async function reads and writes it. */
+class AsyncChannel {
+  readonly reader: WindowReader
+  readonly #channel: QIOChannel
+
+  constructor(channel: QIOChannel) {
+    this.#channel = channel
+    this.reader = new WindowReader(channel)
+  }
+
+  readAllEof(memory: Memory, at: number, length: number): Promise<boolean> {
+    return Coroutine.start(() => this.reader.readAllEof(memory, at, at + length))
+  }
+
+  readAll(memory: Memory, at: number, length: number): Promise<void> {
+    return Coroutine.start(() => this.reader.readAll(memory, at, at + length))
+  }
+
+  receive(): Promise<number> {
+    return Coroutine.start(() => this.reader.receive())
+  }
+
+  discard(length: number): Promise<void> {
+    return Coroutine.start(() => this.reader.discard(length))
+  }
+
+  unread(): void {
+    this.reader.unread()
+  }
+
+  /** Takes what is there, also what was given back. */
+  readNow(memory: Memory, at: number, length: number): number {
+    const unread = this.reader.takeUnread()
+    if (unread.length === 0) return this.#channel.readv([{ memory, start: at, end: at + length }])
+    const n = unread.copy(memory.buffer, at, 0, length)
+    this.reader.putUnread(unread.subarray(n))
+    return n
+  }
+
+  writeAll(bytes: Buffer): Promise<void> {
+    const memory = Memory.allocate(bytes.length)
+    memory.buffer.set(bytes)
+    return Coroutine.start(() => this.#channel.writevAll([{ memory, start: 0, end: bytes.length }]))
+  }
+}
+
 /** Rounds of the loop: node:net has read by then what the kernel had. */
 async function rounds(): Promise<void> {
   for (let i = 0; i < 5; i++) await new Promise((resolve) => setImmediate(resolve))
@@ -19,56 +68,61 @@ const pattern = (length: number): Buffer =>
 
 void t.test('readAllEof - puts bytes together that come in pieces, and touches none beside', async (t) => {
   const { channel, peer } = await channelPair(t)
+  const io = new AsyncChannel(channel)
   const memory = Memory.allocate(8192)
   memory.buffer.fill(0xee)
-  const read = channel.readAllEof(memory, 100, 10)
+  const read = io.readAllEof(memory, 100, 10)
   for (const piece of ['0', '12', '345', '6789rest']) {
     peer.write(piece)
     await rounds()
   }
   t.equal(await read, true)
   t.equal(memory.buffer.toString('latin1', 99, 111), '\xee0123456789\xee')
-  t.equal(channel.readv(memory, 0, 100), 4)
+  t.equal(io.readNow(memory, 0, 100), 4)
   t.equal(text(memory, 4), 'rest')
-  t.equal(channel.readv(memory, 0, 100), QIO_CHANNEL_ERR_BLOCK)
+  t.equal(io.readNow(memory, 0, 100), QIO_CHANNEL_ERR_BLOCK)
 })
 
 void t.test('readAllEof - a large read is exact', async (t) => {
   const { channel, peer } = await channelPair(t)
+  const io = new AsyncChannel(channel)
   const bytes = pattern(5_000_000)
   peer.write(bytes)
   const memory = Memory.allocate(bytes.length)
-  t.equal(await channel.readAllEof(memory, 0, bytes.length), true)
+  t.equal(await io.readAllEof(memory, 0, bytes.length), true)
   t.ok(memory.buffer.subarray(0, bytes.length).equals(bytes))
 })
 
 void t.test('readAllEof - tells the end between messages by false, within one by an error', async (t) => {
   const { channel, peer } = await channelPair(t)
+  const io = new AsyncChannel(channel)
   const memory = Memory.allocate(100)
   peer.end('0123456789')
-  t.equal(await channel.readAllEof(memory, 0, 5), true)
-  await t.rejects(channel.readAllEof(memory, 0, 6), { kind: 'transport', message: /after 5 of 6 bytes/ })
-  t.equal(await channel.readAllEof(memory, 0, 1), false)
-  t.equal(await channel.readAllEof(memory, 0, 1), false, 'again')
-  await t.rejects(channel.readAll(memory, 0, 1), { kind: 'transport', message: /closed/ })
-  t.equal(await channel.receive(), 0)
+  t.equal(await io.readAllEof(memory, 0, 5), true)
+  await t.rejects(io.readAllEof(memory, 0, 6), { kind: 'transport', message: /after 5 of 6 bytes/ })
+  t.equal(await io.readAllEof(memory, 0, 1), false)
+  t.equal(await io.readAllEof(memory, 0, 1), false, 'again')
+  await t.rejects(io.readAll(memory, 0, 1), { kind: 'transport', message: /closed/ })
+  t.equal(await io.receive(), 0)
 })
 
 void t.test('readAllEof - a reset is an error, or the end, and not a hang', async (t) => {
   const { channel, peer } = await (await PairMaker.listen(t, 'tcp')).make(t)
-  const read = channel.readAllEof(Memory.allocate(10), 0, 10)
+  const io = new AsyncChannel(channel)
+  const read = io.readAllEof(Memory.allocate(10), 0, 10)
   peer.resetAndDestroy()
   await t.rejects(within('the reset', read), { kind: 'transport', message: /./ })
 })
 
 void t.test('receive - brings bytes behind those that were not consumed', async (t) => {
   const { channel, peer } = await channelPair(t)
+  const io = new AsyncChannel(channel)
   const window = receiveWindow()
   const all = pattern(1000)
   let consumed = 0
   for (let at = 0; at < all.length; at += 50) {
     peer.write(all.subarray(at, at + 50))
-    t.equal(await channel.receive(), 50)
+    t.equal(await io.receive(), 50)
     // Something always stays behind.
     while (window.length > 28) {
       const bytes = window.memory.buffer.subarray(window.start, window.start + 28)
@@ -78,49 +132,51 @@ void t.test('receive - brings bytes behind those that were not consumed', async 
     }
   }
   t.equal(window.length, all.length - consumed)
-  channel.unread()
+  io.unread()
   t.equal(window.length, 0)
   const memory = Memory.allocate(100)
-  t.equal(channel.readv(memory, 0, 100), all.length - consumed)
+  t.equal(io.readNow(memory, 0, 100), all.length - consumed)
   t.ok(memory.buffer.subarray(0, all.length - consumed).equals(all.subarray(consumed)))
 })
 
 void t.test('receive - a long stream arrives whole, whatever is left unconsumed', async (t) => {
   const { channel, peer } = await channelPair(t)
+  const io = new AsyncChannel(channel)
   const window = receiveWindow()
   const all = pattern(20 * WINDOW_SIZE)
   peer.write(all)
   let consumed = 0
   for (let round = 0; consumed < all.length; round++) {
-    if ((await channel.receive()) === 0) throw new Error('the stream ended')
+    if ((await io.receive()) === 0) throw new Error('the stream ended')
     // In most rounds a part of the last message stays behind.
     const keep = round % 3 === 0 ? 0 : Math.min(27, window.length - 1)
     const taken = window.memory.buffer.subarray(window.start, window.end - keep)
     if (!taken.equals(all.subarray(consumed, consumed + taken.length))) t.fail(`at ${consumed}`)
     window.start += taken.length
     consumed += taken.length
-    if (round % 5 === 0) channel.unread()
+    if (round % 5 === 0) io.unread()
   }
   t.equal(consumed, all.length)
 })
 
 void t.test('unread - gives bytes to the next reader first, of whichever kind', async (t) => {
   const { channel, peer } = await channelPair(t)
+  const io = new AsyncChannel(channel)
   const window = receiveWindow()
   const memory = Memory.allocate(100)
   peer.write('0123456789')
-  t.equal(await channel.receive(), 10)
+  t.equal(await io.receive(), 10)
   window.start += 2
-  channel.unread()
-  t.equal(channel.readv(memory, 0, 3), 3)
+  io.unread()
+  t.equal(io.readNow(memory, 0, 3), 3)
   t.equal(text(memory, 3), '234')
-  t.equal(channel.receive(), 5, 'at once')
+  t.equal(await io.receive(), 5, 'at once')
   t.equal(window.memory.buffer.toString('latin1', window.start, window.end), '56789')
   window.start += 1
-  channel.unread()
-  channel.unread()
+  io.unread()
+  io.unread()
   peer.write('abc')
-  t.equal(await channel.readAllEof(memory, 0, 7), true)
+  t.equal(await io.readAllEof(memory, 0, 7), true)
   t.equal(text(memory, 7), '6789abc')
 })
 
@@ -129,15 +185,16 @@ void t.test(
   async (t) => {
     for (const length of [10, WINDOW_SIZE, 3 * WINDOW_SIZE + 5]) {
       const { channel, peer } = await channelPair(t)
+      const io = new AsyncChannel(channel)
       const all = pattern(length)
       peer.write(all.subarray(0, 5))
       await rounds()
       peer.end(all.subarray(5))
       await rounds()
       const memory = Memory.allocate(length)
-      t.equal(await channel.readAllEof(memory, 0, length), true, `${length} bytes`)
+      t.equal(await io.readAllEof(memory, 0, length), true, `${length} bytes`)
       t.ok(memory.buffer.subarray(0, length).equals(all))
-      t.equal(await channel.readAllEof(memory, 0, 1), false)
+      t.equal(await io.readAllEof(memory, 0, 1), false)
     }
   }
 )
@@ -149,8 +206,9 @@ void t.test("channel - two of one thread do not get each other's bytes", async (
   await Promise.all(
     pairs.map(async ({ channel, peer }, i) => {
       for (let round = 0; round < 200; round++) peer.write(Buffer.alloc(997, i + 1))
+      const io = new AsyncChannel(channel)
       for (let missing = 200 * 997; missing > 0;) {
-        missing -= await channel.receive()
+        missing -= await io.receive()
         const bytes = window.memory.buffer.subarray(window.start, window.end)
         if (bytes.some((byte) => byte !== i + 1)) t.fail('bytes of another channel')
         window.clear()
@@ -161,8 +219,8 @@ void t.test("channel - two of one thread do not get each other's bytes", async (
 })
 
 for (const [what, end] of [
-  ['endReading', (channel: QIOChannelSocket) => channel.endReading()],
-  ['shutdown', (channel: QIOChannelSocket) => channel.shutdown()]
+  ['endReading', (_channel: QIOChannelSocket, io: AsyncChannel) => io.reader.endReading()],
+  ['shutdown', (channel: QIOChannelSocket) => channel.shutdown('both')]
 ] as const) {
   void t.test(
     `${what} - wakes a reader of each kind with the end of the stream, and the next one`,
@@ -170,15 +228,16 @@ for (const [what, end] of [
       const maker = await PairMaker.listen(t)
       const memory = Memory.allocate(10)
       for (const read of [
-        (channel: QIOChannelSocket) => channel.readAllEof(memory, 0, 10),
-        (channel: QIOChannelSocket) => Promise.resolve(channel.receive()).then((n) => n > 0)
+        (io: AsyncChannel) => io.readAllEof(memory, 0, 10),
+        (io: AsyncChannel) => io.receive().then((n) => n > 0)
       ]) {
         const { channel } = await maker.make(t)
-        const reading = read(channel)
+        const io = new AsyncChannel(channel)
+        const reading = read(io)
         await rounds()
-        end(channel)
+        end(channel, io)
         t.equal(await within('the reader', reading), false)
-        t.equal(await within('the next reader', read(channel)), false)
+        t.equal(await within('the next reader', read(io)), false)
       }
     }
   )
@@ -186,8 +245,9 @@ for (const [what, end] of [
 
 void t.test('endReading - leaves the way out open', async (t) => {
   const { channel, peer } = await channelPair(t)
-  channel.endReading()
-  await channel.writeAll(Buffer.from('reply'))
+  const io = new AsyncChannel(channel)
+  io.reader.endReading()
+  await io.writeAll(Buffer.from('reply'))
   const received: Buffer[] = []
   peer.on('data', (bytes) => received.push(bytes))
   await channel.close()
@@ -196,17 +256,18 @@ void t.test('endReading - leaves the way out open', async (t) => {
 
 void t.test('send - into a full socket is QIO_CHANNEL_ERR_BLOCK, and what was taken arrives', async (t) => {
   const { channel, peer } = await channelPair(t)
+  const io = new AsyncChannel(channel)
   peer.pause()
   const memory = Memory.allocate(1 << 20)
   memory.buffer.set(pattern(1 << 20))
   let sent = 0
   for (;;) {
-    const n = channel.send(memory.address + (sent % memory.length), memory.length - (sent % memory.length))
+    const n = channel.writev([{ memory, start: sent % memory.length, end: memory.length }])
     if (n === QIO_CHANNEL_ERR_BLOCK) break
     sent += n
   }
   t.ok(sent > 0)
-  const last = channel.writeAll(Buffer.from('end'))
+  const last = io.writeAll(Buffer.from('end'))
   const received: Buffer[] = []
   peer.on('data', (bytes) => received.push(bytes)).resume()
   await within('room', last)
@@ -223,17 +284,18 @@ void t.test('send - into a full socket is QIO_CHANNEL_ERR_BLOCK, and what was ta
 void t.test('send - to a peer that is gone is an error, and not the end of the process', async (t) => {
   for (const family of ['unix', 'tcp'] as const) {
     const { channel, peer } = await (await PairMaker.listen(t, family)).make(t)
+    const io = new AsyncChannel(channel)
     peer.destroy()
     const memory = Memory.allocate(4096)
     const gone = async (): Promise<void> => {
       for (;;) {
-        channel.send(memory.address, 4096)
+        channel.writev([{ memory, start: 0, end: 4096 }])
         await rounds()
       }
     }
     await t.rejects(within('an error', gone()), { kind: 'transport', message: /./ }, family)
     await t.rejects(
-      within('an error', channel.writeAll(Buffer.alloc(1 << 20))),
+      within('an error', io.writeAll(Buffer.alloc(1 << 20))),
       { kind: 'transport', message: /./ },
       family
     )
@@ -242,10 +304,11 @@ void t.test('send - to a peer that is gone is an error, and not the end of the p
 
 void t.test('writeAll - fails when the channel is shut down while it waits for room', async (t) => {
   const { channel, peer } = await channelPair(t)
+  const io = new AsyncChannel(channel)
   peer.pause()
-  const written = channel.writeAll(Buffer.alloc(16 << 20))
+  const written = io.writeAll(Buffer.alloc(16 << 20))
   await rounds()
-  channel.shutdown()
+  channel.shutdown('both')
   await t.rejects(within('the writer', written), { kind: 'transport', message: /./ })
 })
 
@@ -263,19 +326,21 @@ void t.test('sendfile - sends a part of a file, and 0 tells that it ends', async
 
 void t.test('discard - drops exactly so many bytes', async (t) => {
   const { channel, peer } = await channelPair(t)
+  const io = new AsyncChannel(channel)
   const memory = Memory.allocate(10)
   peer.write(Buffer.concat([Buffer.alloc(300_000), Buffer.from('next')]))
-  await channel.discard(0)
-  await channel.discard(300_000)
-  await channel.readAll(memory, 0, 4)
+  await io.discard(0)
+  await io.discard(300_000)
+  await io.readAll(memory, 0, 4)
   t.equal(text(memory, 4), 'next')
 })
 
 void t.test('channel - two coroutines that read it are a bug', async (t) => {
   const { channel, peer } = await channelPair(t)
+  const io = new AsyncChannel(channel)
   const memory = Memory.allocate(10)
-  const first = channel.readAllEof(memory, 0, 1)
-  await t.rejects(channel.readAllEof(memory, 1, 1), { kind: 'bug', message: /two coroutines/ })
+  const first = io.readAllEof(memory, 0, 1)
+  await t.rejects(io.readAllEof(memory, 1, 1), { kind: 'bug', message: /two coroutines/ })
   peer.write('x')
   t.equal(await first, true)
 })
@@ -306,11 +371,12 @@ void t.test('channel - 1,000 of them leave no descriptor behind, however they en
   for (let i = 0; i < 1000; i++) {
     const { fd, peer } = await maker.descriptor()
     const channel = new QIOChannelSocket(fd)
+    const io = new AsyncChannel(channel)
     if (i % 4 === 0) peer.end('x')
-    if (i % 4 === 1) channel.shutdown()
+    if (i % 4 === 1) channel.shutdown('both')
     if (i % 4 === 2) {
       peer.destroy()
-      await channel.readAllEof(memory, 0, 10).catch(() => undefined)
+      await io.readAllEof(memory, 0, 10).catch(() => undefined)
     }
     await within('the close', channel.close())
     peer.destroy()

@@ -1,0 +1,192 @@
+/**
+ * What the threads that serve one connection share of it: whether it goes on, what is in flight, whose turn it is to
+ * receive and to send, and counters that the main thread can read.
+ *
+ * The main thread makes the memory when it accepts the client; each thread that takes part has a ConnectionState over it.
+ */
+import { CO_MUTEX_WORDS, CoMutexShared } from '../../shared/coroutine/co-mutex-shared.ts'
+import { CO_QUEUE_WORDS, CoQueueShared } from '../../shared/coroutine/co-queue-shared.ts'
+
+const PHASE = 0
+const PARTS = 1
+const REQUESTS = 2
+const BYTES = 3
+const LIMIT = 4
+const HELP = 5
+const DEPTH = 6
+const WORKING = 7
+const ROOM = 8
+const RECEIVE_LOCK = ROOM + CO_QUEUE_WORDS
+const SEND_LOCK = RECEIVE_LOCK + CO_MUTEX_WORDS
+const WORDS = SEND_LOCK + CO_MUTEX_WORDS
+
+// Behind the words, each of 64 bits.
+const COUNTERS_AT = Math.ceil(WORDS / 2) * 8
+const COUNTED_REQUESTS = 0
+const COUNTED_BYTES = 1
+const COUNTED_BATCHES = 2
+const COUNTED_HAND_OVERS = 3
+const COUNTERS = 4
+
+/** Requests are taken. */
+const SERVING = 0
+/** What is in flight is answered. */
+const ENDING = 1
+/** A fault has ended it. */
+const BROKEN = 2
+
+/** What has happened on a connection since it began. */
+export interface ConnectionCounters {
+  requests: number
+  /** Of payload, read and written. */
+  bytes: number
+  /** How often requests were taken: one or many at a time. */
+  batches: number
+  /** How often the turn to receive went to another thread. */
+  handOvers: number
+}
+
+export class ConnectionState {
+  /** Waits for something in flight to end. */
+  readonly room: CoQueueShared
+  /** Whose turn it is to receive, when several threads take part. */
+  readonly receiveLock: CoMutexShared
+  /** Whose turn it is to send, when several threads take part. */
+  readonly sendLock: CoMutexShared
+  readonly #words: Int32Array
+  readonly #counters: BigInt64Array
+
+  /** @context any-thread; the locks are for coroutines of the thread */
+  constructor(memory: SharedArrayBuffer) {
+    const words = new Int32Array(memory, 0, WORDS)
+    this.#words = words
+    this.#counters = new BigInt64Array(memory, COUNTERS_AT, COUNTERS)
+    this.room = new CoQueueShared(words, ROOM)
+    this.receiveLock = new CoMutexShared(words, RECEIVE_LOCK)
+    this.sendLock = new CoMutexShared(words, SEND_LOCK)
+  }
+
+  /** @param maxBytes of payload that may be in flight @returns postable memory for one connection, with one thread */
+  static allocate(maxBytes: number): SharedArrayBuffer {
+    const memory = new SharedArrayBuffer(COUNTERS_AT + 8 * COUNTERS)
+    const words = new Int32Array(memory)
+    words[LIMIT] = maxBytes
+    words[PARTS] = 1
+    return memory
+  }
+
+  get serving(): boolean {
+    return this.#load(PHASE) === SERVING
+  }
+
+  /** No further request is taken. */
+  end(): void {
+    Atomics.compareExchange(this.#words, PHASE, SERVING, ENDING)
+  }
+
+  /** Nothing more can be received or sent. @returns whether that is news: only then somebody has to report it */
+  break(): boolean {
+    return Atomics.exchange(this.#words, PHASE, BROKEN) !== BROKEN
+  }
+
+  /** Threads that take part. */
+  get parts(): number {
+    return this.#load(PARTS)
+  }
+
+  addPart(): void {
+    Atomics.add(this.#words, PARTS, 1)
+  }
+
+  removePart(): void {
+    Atomics.sub(this.#words, PARTS, 1)
+  }
+
+  /** Requests in flight, in all threads. */
+  get requests(): number {
+    return this.#load(REQUESTS)
+  }
+
+  /** Of payload in flight, in all threads. */
+  get bytes(): number {
+    return this.#load(BYTES)
+  }
+
+  /** How many bytes may be in flight. */
+  get maxBytes(): number {
+    return this.#words[LIMIT]!
+  }
+
+  begin(bytes: number): void {
+    Atomics.add(this.#words, REQUESTS, 1)
+    Atomics.add(this.#words, BYTES, bytes)
+  }
+
+  /** A request that `begin` counted has been answered. */
+  done(bytes: number): void {
+    Atomics.sub(this.#words, BYTES, bytes)
+    Atomics.sub(this.#words, REQUESTS, 1)
+    if (!this.room.empty) this.room.restartAll()
+  }
+
+  /** Asks the main thread for others to take part. @returns whether that is news */
+  askForHelp(): boolean {
+    return Atomics.exchange(this.#words, HELP, 1) === 0
+  }
+
+  /** @returns whether help was asked for, and not yet looked at; it may be asked for again */
+  takeHelp(): boolean {
+    return Atomics.exchange(this.#words, HELP, 0) === 1
+  }
+
+  /** For how many more requests it is taken for granted that the client sends several at a time. */
+  get depth(): number {
+    return this.#load(DEPTH)
+  }
+
+  set depth(requests: number) {
+    Atomics.store(this.#words, DEPTH, requests)
+  }
+
+  /** Threads that work on requests without having the turn to receive. */
+  get working(): number {
+    return this.#load(WORKING)
+  }
+
+  beginWork(): void {
+    Atomics.add(this.#words, WORKING, 1)
+  }
+
+  endWork(): void {
+    Atomics.sub(this.#words, WORKING, 1)
+  }
+
+  countBatch(requests: number, bytes: number): void {
+    this.#count(COUNTED_BATCHES, 1)
+    this.#count(COUNTED_REQUESTS, requests)
+    this.#count(COUNTED_BYTES, bytes)
+  }
+
+  countHandOver(): void {
+    this.#count(COUNTED_HAND_OVERS, 1)
+  }
+
+  /** @context any-thread */
+  get counters(): ConnectionCounters {
+    const counter = (index: number): number => Number(Atomics.load(this.#counters, index))
+    return {
+      requests: counter(COUNTED_REQUESTS),
+      bytes: counter(COUNTED_BYTES),
+      batches: counter(COUNTED_BATCHES),
+      handOvers: counter(COUNTED_HAND_OVERS)
+    }
+  }
+
+  #load(word: number): number {
+    return Atomics.load(this.#words, word)
+  }
+
+  #count(counter: number, n: number): void {
+    Atomics.add(this.#counters, counter, BigInt(n))
+  }
+}

@@ -1,0 +1,162 @@
+/**
+ * Receiving messages from a channel: into the thread's ReceiveWindow, where many small ones are taken apart in place, or,
+ * when a large one is expected, straight to where it belongs.
+ *
+ * @context the channel's thread
+ */
+import type { CoroutineFn } from '../coroutine/coroutine.ts'
+import { NBDError } from '../errors/nbd-error.ts'
+import { Memory } from '../syscall/memory.ts'
+import { QIO_CHANNEL_ERR_BLOCK, type IOVec, type QIOChannel } from './channel.ts'
+import { receiveWindow, WINDOW_OFFSET, WINDOW_SIZE } from './receive-window.ts'
+
+/** What `discard` reads at a time. */
+const DISCARD_SIZE = 64 * 1024
+
+/** `receive` was woken without bytes. */
+export const WOKEN = -1
+
+export class WindowReader {
+  readonly window = receiveWindow()
+  readonly #channel: QIOChannel
+  readonly #iov: [IOVec] = [{ memory: this.window.memory, start: 0, end: 0 }]
+  /** Given back: what the next reader gets first. */
+  #aside: Buffer | undefined
+  /** The last receive filled the window, so there is likely more: worth a system call before waiting. */
+  #tryFirst = false
+  #ended = false
+
+  constructor(channel: QIOChannel) {
+    this.#channel = channel
+  }
+
+  /**
+   * Brings more bytes behind those of the window that are not consumed; waits for at least one.
+   *
+   * The window is the caller's until it next waits for anything. By then it must have consumed it, or give the rest back
+   * with `unread`, or call `receive` again.
+   *
+   * @returns how many bytes came; 0 at the end of the stream; WOKEN when `wakeRead` ended the wait: unconsumed bytes are
+   *   given back then, and the window is empty
+   * @throws NBDError of kind `transport`
+   */
+  *receive(): CoroutineFn<number> {
+    if (this.#aside) return this.#takeAside(this.#aside)
+    const { window } = this
+    if (this.#ended) return 0
+    if (this.#tryFirst) {
+      window.makeRoom()
+      const n = this.#readv(window.end)
+      if (n !== QIO_CHANNEL_ERR_BLOCK) {
+        window.end += n
+        return n
+      }
+    }
+    this.unread()
+    yield* this.#channel.yield('in')
+    // Only now is the window ours again.
+    window.clear()
+    const n = this.#readv(WINDOW_OFFSET)
+    if (n === QIO_CHANNEL_ERR_BLOCK) return WOKEN
+    const kept = this.#aside as Buffer | undefined
+    this.#aside = undefined
+    window.start = WINDOW_OFFSET - (kept?.length ?? 0)
+    window.end = WINDOW_OFFSET + n
+    kept?.copy(window.memory.buffer, window.start)
+    return n
+  }
+
+  /** Gives the unconsumed bytes of the window back; the next reader gets them first. */
+  unread(): void {
+    const { memory, start, end } = this.window
+    if (end > start) {
+      const rest = Buffer.from(memory.buffer.subarray(start, end))
+      this.#aside = this.#aside ? Buffer.concat([rest, this.#aside]) : rest
+    }
+    this.window.clear()
+  }
+
+  /** Takes away what was given back, for a reader elsewhere. */
+  takeUnread(): Buffer {
+    const aside = this.#aside ?? Buffer.alloc(0)
+    this.#aside = undefined
+    return aside
+  }
+
+  /** What another reader has received, and not consumed: comes first here. */
+  putUnread(bytes: Buffer): void {
+    if (bytes.length > 0) this.#aside = this.#aside ? Buffer.concat([bytes, this.#aside]) : bytes
+  }
+
+  /**
+   * Reads exactly the bytes from `start` to `end` of `memory`.
+   *
+   * @param memory the reader's until this returns
+   * @returns false at the end of the stream, when that is before the first byte
+   * @throws NBDError of kind `transport`
+   * @see qio_channel_readv_all_eof
+   */
+  *readAllEof(memory: Memory, start: number, end: number): CoroutineFn<boolean> {
+    const aside = this.#aside
+    let at = start
+    if (aside) {
+      at += aside.copy(memory.buffer, start, 0, Math.min(aside.length, end - start))
+      this.#aside = at - start === aside.length ? undefined : aside.subarray(at - start)
+    }
+    while (at < end) {
+      const n = this.#ended ? 0 : this.#channel.readv([{ memory, start: at, end }])
+      if (n === QIO_CHANNEL_ERR_BLOCK) {
+        yield* this.#channel.yield('in')
+      } else if (n === 0) {
+        if (at === start) return false
+        throw new NBDError(
+          'transport',
+          `the peer closed the connection after ${at - start} of ${end - start} bytes`
+        )
+      } else {
+        at += n
+      }
+    }
+    return true
+  }
+
+  /** As `readAllEof`, and the end of the stream is an error. @see qio_channel_readv_all */
+  *readAll(memory: Memory, start: number, end: number): CoroutineFn {
+    if (yield* this.readAllEof(memory, start, end)) return
+    throw new NBDError('transport', 'the peer closed the connection')
+  }
+
+  /** Reads and drops `length` bytes. @throws NBDError of kind `transport` */
+  *discard(length: number): CoroutineFn {
+    if (length === 0) return
+    const scratch = Memory.allocate(Math.min(length, DISCARD_SIZE))
+    for (let left = length; left > 0; left -= scratch.length) {
+      yield* this.readAll(scratch, 0, Math.min(left, scratch.length))
+    }
+  }
+
+  /** Lets the reader, now or the next one, see the end of the stream, behind what was given back. */
+  endReading(): void {
+    this.#ended = true
+    this.#channel.wakeRead()
+  }
+
+  #takeAside(aside: Buffer): number {
+    const { window } = this
+    this.#aside = undefined
+    window.makeRoom()
+    const n = aside.copy(window.memory.buffer, window.end, 0, WINDOW_SIZE)
+    window.end += n
+    if (n < aside.length) this.#aside = aside.subarray(n)
+    return n
+  }
+
+  #readv(at: number): number {
+    const [piece] = this.#iov
+    piece.start = at
+    piece.end = at + WINDOW_SIZE
+    const n = this.#channel.readv(this.#iov)
+    this.#tryFirst = n === WINDOW_SIZE
+    return n
+  }
+}
