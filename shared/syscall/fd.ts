@@ -6,7 +6,12 @@ const fcntl = declare('int fcntl(int fd, int command, int argument)')
 const close = declare('int close(int fd)')
 const memfd_create = declare('int memfd_create(const char *name, unsigned int flags)')
 
+const lseek = declare('int64_t lseek(int fd, int64_t offset, int whence)')
+
+const F_GETFL = 3
 const F_DUPFD_CLOEXEC = 1030
+const O_ACCMODE = 3
+const SEEK_SET = 0
 const MFD_CLOEXEC = 1
 
 /**
@@ -19,6 +24,30 @@ export function duplicateFd(fd: number): number {
   const copy = fcntl(fd, F_DUPFD_CLOEXEC, 0)
   if (copy < 0) throw systemError(errno(), 'dup')
   return copy
+}
+
+/**
+ * What an open descriptor allows.
+ *
+ * @returns O_RDONLY, O_WRONLY or O_RDWR
+ * @throws NBDError of kind `request` (EBADF)
+ * @see fcntl(2), F_GETFL
+ */
+export function accessMode(fd: number): number {
+  const flags = fcntl(fd, F_GETFL, 0)
+  if (flags < 0) throw systemError(errno(), 'fcntl')
+  return flags & O_ACCMODE
+}
+
+/**
+ * Sets the position that `readv` and `writev` of a file go on from.
+ *
+ * @param offset from the file's start, in bytes
+ * @throws NBDError of kind `request` (ESPIPE)
+ * @see lseek(2)
+ */
+export function setPosition(fd: number, offset: number): void {
+  if (lseek(fd, offset, SEEK_SET) < 0) throw systemError(errno(), 'lseek')
 }
 
 /** @see close(2) */

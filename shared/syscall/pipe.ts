@@ -1,4 +1,4 @@
-/** Pipes, for waking a thread that sleeps in its loop. */
+/** Pipes: for waking a thread that sleeps in its loop, and for talking with programs. */
 import { declare, errno } from './libc.ts'
 import { Memory } from './memory.ts'
 import { systemError } from '../errors/system-error.ts'
@@ -13,13 +13,15 @@ const fds = Memory.allocate(8)
 const byte = Memory.allocate(1)
 
 /**
- * A non-blocking pipe, closed on exec.
+ * A pipe, closed on exec.
  *
+ * @param blocking whether its ends wait; a program that is given one expects it
  * @throws NBDError of kind `request` (EMFILE)
  * @see pipe(2)
  */
-export function createPipe(): { readFd: number; writeFd: number } {
-  if (pipe2(fds.address, O_NONBLOCK | O_CLOEXEC) < 0) throw systemError(errno(), 'pipe')
+export function createPipe(blocking = false): { readFd: number; writeFd: number } {
+  if (pipe2(fds.address, blocking ? O_CLOEXEC : O_NONBLOCK | O_CLOEXEC) < 0)
+    throw systemError(errno(), 'pipe')
   return { readFd: fds.buffer.readInt32LE(0), writeFd: fds.buffer.readInt32LE(4) }
 }
 

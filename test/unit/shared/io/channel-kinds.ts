@@ -1,0 +1,109 @@
+/**
+ * The kinds of channels that the tests of this folder run on. A new kind is one entry here, and a line in the test
+ * that names it.
+ *
+ * What a kind's `connect` gives is postable, so that each end can be opened in any thread.
+ */
+import * as fs from 'node:fs'
+import * as path from 'node:path'
+import { execFileSync } from 'node:child_process'
+import type { Test } from 'tap'
+import { QIOChannelBuffer } from '../../../../shared/io/channel-buffer.ts'
+import { QIOChannelCommand } from '../../../../shared/io/channel-command.ts'
+import { QIOChannelFile } from '../../../../shared/io/channel-file.ts'
+import { QIOChannelPair, type QIOChannelPairHandle } from '../../../../shared/io/channel-pair.ts'
+import type { QIOChannel } from '../../../../shared/io/channel.ts'
+import { declare } from '../../../../shared/syscall/libc.ts'
+import { createPipe } from '../../../../shared/syscall/pipe.ts'
+import { tempDir } from '../../../helpers/temp-dir.ts'
+
+/** What one end does: it writes, reads, both at once, or, where the bytes are stored, one after the other. */
+export type Role = 'write' | 'read' | 'both' | 'write, then read'
+
+export interface End<H> {
+  role: Role
+  /** Postable. */
+  handle: H
+}
+
+export interface ChannelKind<H> {
+  /** Makes what the ends are opened on. One end when what is written to it comes back. */
+  connect: (t: Test) => Promise<End<H>[]>
+  /** Opens an end in the calling thread. */
+  open: (handle: H) => Promise<QIOChannel>
+  /** Goes back to the first byte, where the bytes are stored. */
+  rewind?: (channel: QIOChannel) => void
+}
+
+/** Each kind knows the type of its own handles. */
+const kind = <H>(kind: ChannelKind<H>): ChannelKind<unknown> => kind as ChannelKind<unknown>
+
+const F_SETPIPE_SZ = 1031
+const fcntl = declare('int fcntl(int fd, int command, int argument)')
+
+/** A pipe that holds 4 KiB, less than one piece of what the tests write. */
+function smallPipe(): { readFd: number; writeFd: number } {
+  const ends = createPipe()
+  fcntl(ends.writeFd, F_SETPIPE_SZ, 4096)
+  return ends
+}
+
+export function makeFifo(t: Test): string {
+  const fifo = path.join(tempDir(t), 'fifo')
+  execFileSync('mkfifo', [fifo])
+  return fifo
+}
+
+export const kinds = {
+  buffer: kind<number>({
+    connect: async () => [{ role: 'write, then read', handle: 2 << 20 }],
+    open: async (limit) => new QIOChannelBuffer(limit),
+    rewind: (channel) => (channel as QIOChannelBuffer).seek(0)
+  }),
+  file: kind<string>({
+    connect: async (t) => [{ role: 'write, then read', handle: path.join(tempDir(t), 'file') }],
+    open: (file) => QIOChannelFile.open(file, fs.constants.O_RDWR | fs.constants.O_CREAT, 0o600),
+    rewind: (channel) => (channel as QIOChannelFile).seek(0)
+  }),
+  pair: kind<QIOChannelPairHandle>({
+    connect: async () =>
+      QIOChannelPair.create(2048).map(({ handle }): End<QIOChannelPairHandle> => ({ role: 'both', handle })),
+    open: async (handle) => QIOChannelPair.open(handle)
+  }),
+  pipe: kind<number>({
+    connect: async () => {
+      const { readFd, writeFd } = smallPipe()
+      return [
+        { role: 'write', handle: writeFd },
+        { role: 'read', handle: readFd }
+      ]
+    },
+    open: async (fd) => QIOChannelFile.fromFd(fd)
+  }),
+  fifo: kind<{ fifo: string; flags: number }>({
+    connect: async (t) => {
+      const fifo = makeFifo(t)
+      return [
+        { role: 'write', handle: { fifo, flags: fs.constants.O_WRONLY } },
+        { role: 'read', handle: { fifo, flags: fs.constants.O_RDONLY } }
+      ]
+    },
+    open: ({ fifo, flags }) => QIOChannelFile.open(fifo, flags)
+  }),
+  'command fifo': kind<{ program: string; flags: number }>({
+    connect: async (t) => {
+      const fifo = makeFifo(t)
+      return [
+        { role: 'write', handle: { program: `exec cat > '${fifo}'`, flags: fs.constants.O_WRONLY } },
+        { role: 'read', handle: { program: `exec cat '${fifo}'`, flags: fs.constants.O_RDONLY } }
+      ]
+    },
+    open: ({ program, flags }) => QIOChannelCommand.spawn(['sh', '-c', program], flags)
+  }),
+  'command echo': kind<null>({
+    connect: async () => [{ role: 'both', handle: null }],
+    open: () => QIOChannelCommand.spawn(['cat'])
+  })
+}
+
+export type KindName = keyof typeof kinds
