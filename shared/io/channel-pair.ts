@@ -5,8 +5,9 @@
  * All of it lies in one SharedArrayBuffer: for each direction a ring of bytes, and a few words that say how far it is
  * written and read. Positions count bytes modulo 2^32; the ring's size is a power of two, so that they wrap with it.
  *
- * Waiting is by Atomics.waitAsync, within a thread as between threads. Whoever waits says so before looking once more;
- * whoever moves bytes does so before looking whether anybody waits: so no wake-up is lost.
+ * As long as no end was given to another thread, one end wakes the other directly. From then on waiting is by
+ * Atomics.waitAsync: whoever waits says so before looking once more, and whoever moves bytes does so before looking
+ * whether anybody waits, so no wake-up is lost.
  */
 import { coAwait } from '../coroutine/aio-co.ts'
 import { Coroutine, type CoroutineFn } from '../coroutine/coroutine.ts'
@@ -21,6 +22,7 @@ import {
   type QIOChannelFeature,
   type ShutdownMode
 } from './channel.ts'
+import { IOWaiters } from './io-waiters.ts'
 
 /** Bytes that a direction holds when nothing else is asked for: as many as a pipe. */
 const DEFAULT_CAPACITY = 64 * 1024
@@ -48,10 +50,18 @@ export interface QIOChannelPairHandle {
   end: 0 | 1
 }
 
+/** What the two ends know of each other while both are in the thread that created them. */
+interface Siblings {
+  ends: QIOChannelPair[]
+  /** An end was given to another thread. */
+  shared: boolean
+}
+
 export class QIOChannelPair extends QIOChannel {
   override readonly features: ReadonlySet<QIOChannelFeature> = new Set(['shutdown'])
-  /** Postable; lets another thread open this end by `open`, and use it instead. */
-  readonly handle: QIOChannelPairHandle
+  readonly #handle: QIOChannelPairHandle
+  readonly #siblings: Siblings | undefined
+  readonly #waiters = new IOWaiters()
   readonly #words: Int32Array
   /** Index of the first word of the direction that this end reads, and of the one that it writes. */
   readonly #in: number
@@ -60,12 +70,14 @@ export class QIOChannelPair extends QIOChannel {
   readonly #outRing: Uint8Array
   readonly #ends = new ChannelEnds()
 
-  private constructor(handle: QIOChannelPairHandle) {
+  private constructor(handle: QIOChannelPairHandle, siblings?: Siblings) {
     super()
+    siblings?.ends.push(this)
+    this.#siblings = siblings
     const { memory, end } = handle
     const capacity = (memory.byteLength - HEADER_BYTES) / 2
     const ring = (of: number): Uint8Array => new Uint8Array(memory, HEADER_BYTES + of * capacity, capacity)
-    this.handle = handle
+    this.#handle = handle
     this.#words = new Int32Array(memory, 0, 2 * DIRECTION_WORDS)
     this.#in = (1 - end) * DIRECTION_WORDS
     this.#out = end * DIRECTION_WORDS
@@ -79,16 +91,30 @@ export class QIOChannelPair extends QIOChannel {
    * @param capacity bytes on the way in each direction, a power of two
    */
   static create(capacity = DEFAULT_CAPACITY): [QIOChannelPair, QIOChannelPair] {
-    if (capacity < 1 || capacity > 2 ** 30 || (capacity & (capacity - 1)) !== 0) {
+    if (capacity < 1 || capacity > 2 ** 30 || !Number.isInteger(Math.log2(capacity))) {
       throw bugError(`a capacity of ${capacity} bytes is not a power of two up to 2^30`)
     }
     const memory = new SharedArrayBuffer(HEADER_BYTES + 2 * capacity)
-    return [new QIOChannelPair({ memory, end: 0 }), new QIOChannelPair({ memory, end: 1 })]
+    const siblings: Siblings = { ends: [], shared: false }
+    return [
+      new QIOChannelPair({ memory, end: 0 }, siblings),
+      new QIOChannelPair({ memory, end: 1 }, siblings)
+    ]
   }
 
   /** An end that was created in another thread. */
   static open(handle: QIOChannelPairHandle): QIOChannelPair {
     return new QIOChannelPair(handle)
+  }
+
+  /** Postable; lets another thread open this end by `open`, and use it instead. */
+  get handle(): QIOChannelPairHandle {
+    if (this.#siblings && !this.#siblings.shared) {
+      this.#siblings.shared = true
+      // Whoever waits must wait anew, so that other threads can wake it.
+      for (const end of this.#siblings.ends) end.#waiters.wakeAll()
+    }
+    return this.#handle
   }
 
   override readv(iov: readonly IOVec[]): number {
@@ -106,7 +132,7 @@ export class QIOChannelPair extends QIOChannel {
       const at = (head + done) & (this.#inRing.length - 1)
       const first = Math.min(n, this.#inRing.length - at)
       memory.buffer.set(this.#inRing.subarray(at, at + first), start)
-      memory.buffer.set(this.#inRing.subarray(0, n - first), start + first)
+      if (first < n) memory.buffer.set(this.#inRing.subarray(0, n - first), start + first)
       done += n
     }
     Atomics.store(this.#words, this.#in + HEAD, (head + done) | 0)
@@ -128,7 +154,7 @@ export class QIOChannelPair extends QIOChannel {
       const at = (tail + done) & (this.#outRing.length - 1)
       const first = Math.min(n, this.#outRing.length - at)
       this.#outRing.set(memory.buffer.subarray(start, start + first), at)
-      this.#outRing.set(memory.buffer.subarray(start + first, start + n), 0)
+      if (first < n) this.#outRing.set(memory.buffer.subarray(start + first, start + n), 0)
       done += n
     }
     if (done === 0) return iovLength(iov) === 0 ? 0 : QIO_CHANNEL_ERR_BLOCK
@@ -138,6 +164,10 @@ export class QIOChannelPair extends QIOChannel {
   }
 
   override *yield(condition: IOCondition): CoroutineFn {
+    if (this.#siblings && !this.#siblings.shared) {
+      if (this.#ready(condition)) return yield* this.#waiters.waitTurn(condition)
+      return yield* this.#waiters.wait(condition)
+    }
     const co = Coroutine.current
     if (!co) throw bugError('QIOChannel.yield outside a coroutine')
     const direction = condition === 'in' ? this.#in : this.#out
@@ -187,6 +217,11 @@ export class QIOChannelPair extends QIOChannel {
 
   /** Lets whoever waits for this look again. */
   #announce(direction: number, condition: IOCondition): void {
+    if (this.#siblings && !this.#siblings.shared) {
+      const writer = direction / DIRECTION_WORDS
+      this.#siblings.ends[condition === 'in' ? 1 - writer : writer]!.#waiters.wake(condition)
+      return
+    }
     if (Atomics.load(this.#words, direction + WAITING[condition]) === 0) return
     Atomics.add(this.#words, direction + EVENT[condition], 1)
     Atomics.notify(this.#words, direction + EVENT[condition])
