@@ -8,10 +8,12 @@ import * as fs from 'node:fs'
 import * as path from 'node:path'
 import { execFileSync } from 'node:child_process'
 import type { Test } from 'tap'
+import { Coroutine } from '../../../../shared/coroutine/coroutine.ts'
 import { QIOChannelBuffer } from '../../../../shared/io/channel-buffer.ts'
 import { QIOChannelCommand } from '../../../../shared/io/channel-command.ts'
 import { QIOChannelFile } from '../../../../shared/io/channel-file.ts'
 import { QIOChannelPair, type QIOChannelPairHandle } from '../../../../shared/io/channel-pair.ts'
+import { QIOChannelWebsock } from '../../../../shared/io/channel-websock.ts'
 import type { QIOChannel } from '../../../../shared/io/channel.ts'
 import { declare } from '../../../../shared/syscall/libc.ts'
 import { createPipe } from '../../../../shared/syscall/pipe.ts'
@@ -103,6 +105,16 @@ export const kinds = {
   'command echo': kind<null>({
     connect: async () => [{ role: 'both', handle: null }],
     open: () => QIOChannelCommand.spawn(['cat'])
+  }),
+  websock: kind<QIOChannelPairHandle>({
+    connect: async () =>
+      QIOChannelPair.create(2048).map(({ handle }): End<QIOChannelPairHandle> => ({ role: 'both', handle })),
+    open: (handle) => {
+      const master = QIOChannelPair.open(handle)
+      return Coroutine.start(() =>
+        handle.end === 0 ? QIOChannelWebsock.accept(master) : QIOChannelWebsock.connect(master, 'localhost')
+      )
+    }
   })
 }
 

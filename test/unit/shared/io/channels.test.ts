@@ -17,7 +17,8 @@ const checklist: Record<KindName, string> = {
   fifo: 'fifo',
   'command fifo': 'I9 command fifo async',
   'command echo': 'I10 command echo async',
-  pair: 'pair'
+  pair: 'pair',
+  websock: 'websock'
 }
 const names = Object.keys(checklist) as KindName[]
 
@@ -104,6 +105,7 @@ for (const name of names) {
 
 for (const [line, name] of [
   ['pair', 'pair'],
+  ['websock', 'websock'],
   // There is no blocking mode; QEMU's second thread is what is left of it.
   ['I7 pipe sync', 'pipe'],
   ['I9 command fifo sync', 'command fifo'],
@@ -121,7 +123,7 @@ for (const [line, name] of [
 }
 
 void t.test('channels: the end of the stream comes behind what was written', async (t) => {
-  for (const name of ['pair', 'pipe', 'fifo', 'command fifo', 'command echo'] as const) {
+  for (const name of ['pair', 'websock', 'pipe', 'fifo', 'command fifo', 'command echo'] as const) {
     const { channels } = await openAll(t, name)
     const writer = channels[0]!
     const reader = channels.at(-1)!
@@ -149,7 +151,7 @@ void t.test('channels: the end of the stream comes behind what was written', asy
 })
 
 void t.test('channels: a writer that waits fails when the reader is gone', async (t) => {
-  for (const name of ['pair', 'pipe', 'fifo'] as const) {
+  for (const name of ['pair', 'websock', 'pipe', 'fifo'] as const) {
     const { channels } = await openAll(t, name)
     const writing = Coroutine.start(() => channels[0]!.writevAll(iovecs()))
     await rounds()
@@ -159,7 +161,7 @@ void t.test('channels: a writer that waits fails when the reader is gone', async
 })
 
 void t.test('channels: shutdown and close wake a writer that waits', async (t) => {
-  for (const name of ['pair', 'pipe', 'fifo'] as const) {
+  for (const name of ['pair', 'websock', 'pipe', 'fifo'] as const) {
     for (const end of ['shutdown', 'close'] as const) {
       const { channels } = await openAll(t, name)
       const writing = Coroutine.start(() => channels[0]!.writevAll(iovecs()))
