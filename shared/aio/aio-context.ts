@@ -17,6 +17,7 @@ import { duplicateFd } from '../syscall/fd.ts'
 import { AdaptivePolling } from './adaptive-polling.ts'
 import { aioWaitKick } from './aio-wait.ts'
 import {
+  BH_ALL,
   BH_DELETED,
   BH_IDLE,
   BH_PENDING,
@@ -177,8 +178,9 @@ export class AioContext {
     const slot = this.#freeSlots.pop() ?? this.#slots++
     if (slot >= MAX_SLOTS) throw bugError(`thread ${threadId} has more than ${MAX_SLOTS} bottom halves`)
     this.#callbacks[slot] = callback
-    Atomics.store(words, this.#base + FLAGS + slot, 0)
-    Atomics.store(words, this.#base + RUNS + slot, 0)
+    // Somebody who does not yet know that its last user is gone may have put it into the ring: there it stays, once. Its
+    // runs go on counting, for those who still wait for one.
+    Atomics.and(words, this.#base + FLAGS + slot, ~BH_SCHEDULED)
     Atomics.store(words, this.#base + WAITS + slot, 0)
     return slot
   }
@@ -279,6 +281,7 @@ export class AioContext {
   }
 
   #ringHasWork(): boolean {
+    if (this.#head === Atomics.load(words, this.#base + RING_TAIL)) return false
     if (Atomics.load(words, this.#base + RING + (this.#head & (MAX_SLOTS - 1))) === 0) return false
     return this.#idleTimer === undefined || this.#hasUrgentWork()
   }
@@ -345,7 +348,7 @@ export class AioContext {
 function takeFlags(at: number): number {
   for (;;) {
     const flags = Atomics.load(words, at)
-    const taken = (flags & ~(BH_PENDING | BH_SCHEDULED | BH_IDLE)) + (1 << BH_TAKEN_SHIFT)
+    const taken = (flags & ~BH_ALL) + (1 << BH_TAKEN_SHIFT)
     if (Atomics.compareExchange(words, at, flags, taken | 0) === flags) return flags
   }
 }

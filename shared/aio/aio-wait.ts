@@ -6,15 +6,17 @@
  *
  * @see AIO_WAIT_WHILE and aio_wait_kick in QEMU's include/block/aio-wait.h
  */
-import { KICK_WAITERS, KICKS, words } from './context-table.ts'
+import { KICK_WAITERS, KICKS, kickWaiters, words } from './context-table.ts'
 import { waitWord } from './wait-word.ts'
 
-/** Lets everybody who waits look again. @context any-thread, after the change @see aio_wait_kick */
-export function aioWaitKick(): void {
-  if (Atomics.load(words, KICK_WAITERS) === 0) return
-  Atomics.add(words, KICKS, 1)
-  Atomics.notify(words, KICKS)
-}
+/**
+ * Lets everybody who waits look again.
+ *
+ * @context any-thread, after the change, which was made by Atomics: a plain store may still be on its way when this
+ *   finds that nobody waits
+ * @see aio_wait_kick
+ */
+export const aioWaitKick = (): void => kickWaiters()
 
 /**
  * Waits while the condition holds; the thread's loop turns meanwhile.

@@ -13,6 +13,7 @@ import {
   contextBase,
   contextOf,
   enqueueSlot,
+  isLive,
   notify,
   RUNS,
   slotHandle,
@@ -90,7 +91,7 @@ function runGuarded(callback: () => void, guard: ReentrancyGuard): void {
 }
 
 /**
- * Schedules a bottom half of any thread. Wait-free.
+ * Schedules a bottom half of any thread. Wait-free. Does nothing when its context has ended.
  *
  * @context any-thread
  */
@@ -101,14 +102,23 @@ export function scheduleRemote(handle: BottomHalfHandle): void {
 /** @returns which of its runs will be the one that was asked for, as `hasRun` wants it */
 function schedule(handle: BottomHalfHandle): number {
   const context = contextOf(handle)
+  if (!isLive(context)) return 0
   const before = enqueueSlot(contextBase(context), slotOf(handle), BH_SCHEDULED)
   if ((before & BH_PENDING) === 0) notify(context)
   return (before >>> BH_TAKEN_SHIFT) + 1
 }
 
-/** Whether a bottom half has ended its run number `run`. The numbers have 24 bits, and begin anew behind the last. */
-const hasRun = (handle: BottomHalfHandle, run: number): boolean =>
-  (Atomics.load(words, slotWord(RUNS, handle)) - run) << BH_TAKEN_SHIFT >= 0
+/**
+ * Whether a bottom half has ended its run number `run`. The numbers have 24 bits, and begin anew behind the last.
+ *
+ * @throws NBDError of kind `bug` when its context has ended: nobody knows
+ */
+function hasRun(handle: BottomHalfHandle, run: number): boolean {
+  const ran = (Atomics.load(words, slotWord(RUNS, handle)) - run) << BH_TAKEN_SHIFT >= 0
+  // After that look: the words may be those of a later context.
+  if (!isLive(contextOf(handle))) throw bugError('the context of a bottom half has ended before it ran')
+  return ran
+}
 
 /** Runs a function once, in the next round of the calling thread. @see aio_bh_schedule_oneshot */
 export function scheduleOneshot(callback: () => void): void {
@@ -127,6 +137,7 @@ export function scheduleOneshot(callback: () => void): void {
  * that was made there, or a named function and `IOThread.run`.
  *
  * @context any-thread
+ * @throws NBDError of kind `bug` when the other thread's context ends before
  * @see aio_wait_bh_oneshot
  */
 export function aioWaitBhOneshot(handle: BottomHalfHandle): Promise<void>
@@ -152,7 +163,8 @@ export async function aioWaitBhOneshot<T>(what: BottomHalfHandle | (() => T)): P
  *
  * @param handle of a bottom half of another thread
  * @context a thread that may block
- * @throws NBDError of kind `bug` for one of the calling thread: it would never run
+ * @throws NBDError of kind `bug` for one of the calling thread, which would never run; when the other thread's context
+ *   ends before
  */
 export function aioWaitBhOneshotSync(handle: BottomHalfHandle): void {
   if (contextOf(handle) === AioContext.current().handle)

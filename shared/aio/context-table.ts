@@ -12,7 +12,9 @@
  *   3              the thread whose context it is, as its id + 1; 0: free
  *   4 ... 7        the context's RFifoLock
  *   8, 9           descriptors of the pipe that wakes the loop, each + 1
- *   10             idle: the loop sleeps, or polls and finds nothing
+ *   10             the handle of the context; 0: it has ended
+ *   11             how many contexts the entry has had
+ *   12             idle: the loop sleeps, or polls and finds nothing
  *   32 ... + n     flags of slot i, and how often it began to run
  *   ...    + n     how often slot i has run
  *   ...    + n     ring of scheduled slots, each as its number + 1
@@ -23,7 +25,8 @@
  * for each slot is never full, and producers need neither lock nor loop: scheduling is wait-free.
  *
  * The pipe stays with the table's entry for as long as the process lives: whoever wakes a context that has just ended
- * writes to a pipe that nobody reads, and never to a descriptor that has become something else.
+ * writes to a pipe that nobody reads, and never to a descriptor that has become something else. A handle knows which of
+ * the entry's contexts it means, so that nothing is scheduled in a later one.
  *
  * @see AioContext in QEMU's include/block/aio.h: `notified`, `notify_me`, `bh_list`
  */
@@ -32,10 +35,12 @@ import { bugError } from '../errors/nbd-error.ts'
 import { createPipe, writeByte } from '../syscall/pipe.ts'
 import { RFifoLock } from './rfifolock.ts'
 
-/** Contexts at a time: threads of the process that use mqnbd. */
+/** Contexts at a time: threads of the process that use mqnbd; a power of two. */
 export const MAX_CONTEXTS = 128
 /** Slots of a context; a power of two, for the ring. */
 export const MAX_SLOTS = 16384
+/** Generations of an entry; with the two above, a handle has 31 bits, and is positive as an Int32. */
+const MAX_GENERATIONS = 1023
 
 export const NOTIFIED = 0
 export const NOTIFY_ME = 1
@@ -44,7 +49,9 @@ const OWNER = 3
 export const LOCK = 4
 const READ_FD = 8
 const WRITE_FD = 9
-export const IDLE = 10
+const HANDLE = 10
+const GENERATION = 11
+export const IDLE = 12
 export const FLAGS = 32
 export const RUNS = FLAGS + MAX_SLOTS
 export const RING = RUNS + MAX_SLOTS
@@ -67,17 +74,19 @@ export const BH_SCHEDULED = 2
 export const BH_DELETED = 4
 /** Nobody is in a hurry. */
 export const BH_IDLE = 8
+/** All flags. */
+export const BH_ALL = BH_PENDING | BH_SCHEDULED | BH_DELETED | BH_IDLE
 /** The number of times that it was taken out of the ring stands above the flags. */
 export const BH_TAKEN_SHIFT = 8
 
-/** A context, in any thread: postable, and never 0. */
+/** A context, in any thread: postable, and never 0. After its end it is known to have ended. */
 export type AioContextHandle = number & { readonly aioContext: unique symbol }
 
 /** A bottom half, in any thread: postable, and never 0. Not to be used after it was deleted. */
 export type BottomHalfHandle = number & { readonly bottomHalf: unique symbol }
 
 // The number at its end is that of the layout: two versions of this file in one process have two tables.
-const KEY = 'mqnbd.contexts.1'
+const KEY = 'mqnbd.contexts.2'
 
 function findTable(): Int32Array {
   const found = getEnvironmentData(KEY)
@@ -92,8 +101,14 @@ function findTable(): Int32Array {
 /** The table, for Atomics. */
 export const words = findTable()
 
+const entryBase = (entry: number): number => HEADER_WORDS + entry * CONTEXT_WORDS
+
 /** Index of the first word of a context. */
-export const contextBase = (context: AioContextHandle): number => HEADER_WORDS + (context - 1) * CONTEXT_WORDS
+export const contextBase = (context: AioContextHandle): number => entryBase(context & (MAX_CONTEXTS - 1))
+
+/** Whether a context has not ended. Out of date at once, unless it is the caller's own. */
+export const isLive = (context: AioContextHandle): boolean =>
+  Atomics.load(words, contextBase(context) + HANDLE) === context
 
 export const slotHandle = (context: AioContextHandle, slot: number): BottomHalfHandle =>
   (context * MAX_SLOTS + slot) as BottomHalfHandle
@@ -117,46 +132,81 @@ export interface ClaimedContext {
 /**
  * Takes an entry of the table for the calling thread.
  *
- * @throws NBDError of kind `bug` when all are taken
+ * @throws NBDError of kind `bug` when all are taken, of kind `request` (EMFILE) without descriptors for its pipe
  */
 export function claimContext(): ClaimedContext {
-  for (let number = 1; number <= MAX_CONTEXTS; number++) {
-    const handle = number as AioContextHandle
-    const base = contextBase(handle)
+  for (let entry = 0; entry < MAX_CONTEXTS; entry++) {
+    const base = entryBase(entry)
     if (Atomics.compareExchange(words, base + OWNER, 0, threadId + 1) !== 0) continue
-    if (words[base + READ_FD] === 0) {
-      const { readFd, writeFd } = createPipe()
-      words[base + READ_FD] = readFd + 1
-      Atomics.store(words, base + WRITE_FD, writeFd + 1)
+    try {
+      if (words[base + READ_FD] === 0) addPipe(base)
+      else clearSlots(base)
+    } catch (error) {
+      Atomics.store(words, base + OWNER, 0)
+      throw error
     }
+    const generation = (words[base + GENERATION]! % MAX_GENERATIONS) + 1
+    words[base + GENERATION] = generation
+    const handle = (generation * MAX_CONTEXTS + entry) as AioContextHandle
+    Atomics.store(words, base + HANDLE, handle)
     return { handle, readFd: words[base + READ_FD]! - 1 }
   }
   throw bugError(`more than ${MAX_CONTEXTS} threads use mqnbd`)
 }
 
-/** Gives an entry back, when its loop does not turn any more. */
-export function releaseContext(handle: AioContextHandle): void {
-  const base = contextBase(handle)
-  words[base + NOTIFIED] = 0
-  words[base + NOTIFY_ME] = 0
-  words[base + IDLE] = 0
-  // The ring goes on where it is: somebody may still be about to fill a place behind its tail.
-  new RFifoLock(words, base + LOCK).abandon()
-  words.fill(0, base + FLAGS, base + CONTEXT_WORDS)
-  Atomics.store(words, base + OWNER, 0)
+function addPipe(base: number): void {
+  const { readFd, writeFd } = createPipe()
+  words[base + READ_FD] = readFd + 1
+  Atomics.store(words, base + WRITE_FD, writeFd + 1)
 }
 
-/** Gives back what a thread had that has ended without doing so itself. */
-export function releaseContextsOfThread(id: number): void {
-  for (let number = 1; number <= MAX_CONTEXTS; number++) {
-    const handle = number as AioContextHandle
-    if (Atomics.load(words, contextBase(handle) + OWNER) === id + 1) releaseContext(handle)
+/** Takes away what an earlier context has left; here, so that it includes what came after its end. */
+function clearSlots(base: number): void {
+  for (const array of [FLAGS, RUNS, RING]) {
+    for (let at = base + array; at < base + array + MAX_SLOTS; at++) {
+      // Only looked at, it takes no memory.
+      if (words[at] !== 0) Atomics.store(words, at, 0)
+    }
   }
 }
 
 /** Whether a context has nothing to do. Out of date at once. */
 export const isIdle = (context: AioContextHandle): boolean =>
   Atomics.load(words, contextBase(context) + IDLE) === 1
+
+/** Gives an entry back, when its loop does not turn any more. Those who wait for the context hear that it has ended. */
+export function releaseContext(handle: AioContextHandle): void {
+  const base = contextBase(handle)
+  Atomics.store(words, base + HANDLE, 0)
+  Atomics.store(words, base + NOTIFIED, 0)
+  Atomics.store(words, base + NOTIFY_ME, 0)
+  Atomics.store(words, base + IDLE, 0)
+  new RFifoLock(words, base + LOCK).abandon()
+  Atomics.store(words, base + OWNER, 0)
+  kickWaiters()
+}
+
+/**
+ * Gives back what a thread had that has ended without doing so itself, and wakes all others: it may have been stopped
+ * between scheduling something and waking whose it is.
+ */
+export function releaseContextsOfThread(id: number): void {
+  for (let entry = 0; entry < MAX_CONTEXTS; entry++) {
+    const base = entryBase(entry)
+    const handle = Atomics.load(words, base + HANDLE) as AioContextHandle
+    if (handle === 0) continue
+    if (Atomics.load(words, base + OWNER) === id + 1) releaseContext(handle)
+    else writeByte(words[base + WRITE_FD]! - 1)
+  }
+  kickWaiters()
+}
+
+/** As aio-wait.ts tells it. */
+export function kickWaiters(): void {
+  if (Atomics.load(words, KICK_WAITERS) === 0) return
+  Atomics.add(words, KICKS, 1)
+  Atomics.notify(words, KICKS)
+}
 
 /**
  * Wakes a context's loop if it sleeps. What it is to find must have been stored before.

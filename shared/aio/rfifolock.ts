@@ -50,13 +50,14 @@ export class RFifoLock {
    * Takes the lock, and blocks the thread until it is its turn.
    *
    * @context a thread that may block; everything else of that thread waits with it
+   * @throws NBDError of kind `bug` when the lock was abandoned meanwhile
    */
   lock(): void {
     if (this.#relock()) return
     const ticket = this.#draw()
     for (;;) {
       const head = Atomics.load(this.#words, this.#at + HEAD)
-      if (isDue(ticket, head)) break
+      if (isServed(ticket, head)) break
       this.#onContention?.()
       Atomics.wait(this.#words, this.#at + HEAD, head)
     }
@@ -67,13 +68,15 @@ export class RFifoLock {
    * Takes the lock without blocking the thread; resolves when it is its turn.
    *
    * The lock belongs to the thread, not to the caller: two callers of one thread are not kept apart, they nest.
+   *
+   * @throws NBDError of kind `bug` when the lock was abandoned meanwhile
    */
   async lockAsync(): Promise<void> {
     if (this.#relock()) return
     const ticket = this.#draw()
     for (;;) {
       const head = Atomics.load(this.#words, this.#at + HEAD)
-      if (isDue(ticket, head)) break
+      if (isServed(ticket, head)) break
       this.#onContention?.()
       await waitWord(this.#words, this.#at + HEAD, head)
     }
@@ -82,16 +85,19 @@ export class RFifoLock {
 
   /** Gives it back; the longest waiter is next. @throws NBDError of kind `bug` when the thread does not hold it */
   unlock(): void {
+    const head = Atomics.load(this.#words, this.#at + HEAD)
     if (!this.held) throw bugError('an RFifoLock is unlocked by a thread that does not hold it')
     if (Atomics.sub(this.#words, this.#at + NESTING, 1) > 1) return
-    Atomics.store(this.#words, this.#at + OWNER, 0)
-    Atomics.add(this.#words, this.#at + HEAD, 1)
+    // Unless it is being abandoned, and is no longer ours.
+    Atomics.compareExchange(this.#words, this.#at + OWNER, SELF, 0)
+    Atomics.compareExchange(this.#words, this.#at + HEAD, head, (head + 1) | 0)
     // All of them: only the one whose ticket it is goes on.
     Atomics.notify(this.#words, this.#at + HEAD)
   }
 
   /**
-   * Ends the lock, whoever holds it: the thread that it stood for is no more, and those who wait go on.
+   * Takes the lock from whoever holds it, since the thread that it stood for is no more. Those who wait hear of it, and
+   * whoever asks from now on has it as if it were new.
    *
    * @context any-thread
    */
@@ -122,5 +128,8 @@ export class RFifoLock {
   }
 }
 
-/** Whether a ticket is served, or was passed over when the lock was abandoned. Tickets wrap around. */
-const isDue = (ticket: number, head: number): boolean => ((head - ticket) | 0) >= 0
+/** Whether it is the ticket's turn. Tickets wrap around. @throws NBDError when it was passed over */
+function isServed(ticket: number, head: number): boolean {
+  if (((head - ticket) | 0) > 0) throw bugError('an RFifoLock was abandoned while somebody waited for it')
+  return head === ticket
+}

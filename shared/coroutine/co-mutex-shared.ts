@@ -94,7 +94,7 @@ export class CoMutexShared implements CoLockable {
         return
       }
       // Somebody has counted itself among the waiters, and is not yet in the list: it, or we, will see the mark.
-      const mark = Atomics.add(this.#words, this.#at + SEQUENCE, 1) + 1 || 1
+      const mark = (Atomics.add(this.#words, this.#at + SEQUENCE, 1) + 1) | 0 || 1
       Atomics.store(this.#words, this.#at + HANDOFF, mark)
       if (!this.#hasWaiters()) return
       if (!this.#takeMark(mark)) return
@@ -130,8 +130,11 @@ export class CoMutexShared implements CoLockable {
     if (mark !== 0 && this.#hasWaiters() && this.#takeMark(mark)) {
       // In the name of the holder that left the mark: there is a first one, be it ourselves.
       const first = this.#pop()!
-      if (first === self) grantSelf(self)
-      else grant(first)
+      if (first === self) {
+        grantSelf(self)
+        return
+      }
+      grant(first)
     }
     yield* untilGranted(self)
   }

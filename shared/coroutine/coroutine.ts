@@ -102,15 +102,14 @@ export class Coroutine<T = void> {
    * @see qemu_aio_coroutine_enter
    */
   enter(): void {
+    this.#run()
+    if (this.#wakeUps.length === 0) return
     // Whoever is woken is entered in this loop, not from within its waker: chains of any length need no stack.
-    const pending: Coroutine<unknown>[] = [this]
+    const pending = this.#takeWakeUps()
     for (let next = 0; next < pending.length; next++) {
       const co = pending[next]!
-      co.#run()
-      if (co.#wakeUps.length > 0) {
-        pending.push(...co.#wakeUps)
-        co.#wakeUps = []
-      }
+      co.#runWoken()
+      if (co.#wakeUps.length > 0) pending.push(...co.#takeWakeUps())
       if (next >= 1024) {
         pending.splice(0, next + 1)
         next = -1
@@ -139,6 +138,23 @@ export class Coroutine<T = void> {
     if (this.#ended) throw bugError('a coroutine is scheduled after it has ended')
     this.#bh = new BottomHalf(() => this.enter())
     byHandle.set(this.#bh.handle, this)
+  }
+
+  #takeWakeUps(): Coroutine<unknown>[] {
+    const wakeUps = this.#wakeUps
+    this.#wakeUps = []
+    return wakeUps
+  }
+
+  /** A wake-up that comes too late is a fault, which must not cost the others theirs. */
+  #runWoken(): void {
+    try {
+      this.#run()
+    } catch (error) {
+      queueMicrotask(() => {
+        throw error
+      })
+    }
   }
 
   #run(): void {

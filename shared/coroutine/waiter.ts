@@ -19,7 +19,7 @@ export const WAITS_FOR_TURN = 1
 export const WAITS_TO_READ = 2
 export const WAITS_TO_WRITE = 3
 
-/** Marks the current coroutine as waiting; then it goes into a list, and then it calls `untilGranted`. */
+/** Marks the current coroutine as waiting; then it goes into a list, and then it calls `untilGranted`, or `grantSelf`. */
 export function becomeWaiter(what: number): CoroutineHandle {
   const co = Coroutine.current
   if (!co) throw bugError('only a coroutine can wait')
@@ -28,14 +28,19 @@ export function becomeWaiter(what: number): CoroutineHandle {
   return handle
 }
 
-/** Suspends the current coroutine until it has been granted what it waits for. */
+/**
+ * Suspends the current coroutine until it has been granted what it waits for.
+ *
+ * It suspends even if that has happened by now: whoever grants is going to wake it, and must not find it elsewhere, or
+ * ended.
+ */
 export function* untilGranted(handle: CoroutineHandle): CoroutineFn {
   const word = slotWord(WAITS, handle)
-  if (Atomics.load(words, word) === 0) return
   const { ctx } = Coroutine.current!
   ctx.ref()
   try {
-    while (Atomics.load(words, word) !== 0) yield* Coroutine.yield()
+    do yield* Coroutine.yield()
+    while (Atomics.load(words, word) !== 0)
   } finally {
     ctx.unref()
   }
@@ -52,8 +57,7 @@ export const grantSelf = (handle: CoroutineHandle): void => {
 /** Lets a waiter go on that was taken out of its list. @context any-thread */
 export function grant(handle: CoroutineHandle): void {
   Atomics.store(words, slotWord(WAITS, handle), 0)
-  // One that finds its own condition fulfilled runs already.
-  if (Coroutine.find(handle) !== Coroutine.current || !Coroutine.current) aioCoWake(handle)
+  aioCoWake(handle)
 }
 
 export const nextWaiter = (handle: CoroutineHandle): number => Atomics.load(words, slotWord(NEXT, handle))

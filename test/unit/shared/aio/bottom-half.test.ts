@@ -1,4 +1,6 @@
 /** test-aio.c's cases of bottom halves, and what they promise beyond. */
+import { execFile } from 'node:child_process'
+import { promisify } from 'node:util'
 import t from 'tap'
 import { AioContext } from '../../../../shared/aio/aio-context.ts'
 import {
@@ -189,4 +191,67 @@ void t.test('bottom half - a handle schedules it, in its own thread too', async 
   await drain()
   t.equal(runs, 1)
   bh.delete()
+})
+
+void t.test('bottom half - a late schedule of a deleted one harms nobody', async (t) => {
+  const gone = new BottomHalf(() => t.fail('deleted'))
+  const { handle } = gone
+  gone.delete()
+  await drain()
+  scheduleRemote(handle)
+  let runs = 0
+  const next = new BottomHalf(() => runs++)
+  t.equal(next.handle, handle, 'it has the slot of the deleted one')
+  await drain()
+  t.equal(runs, 0)
+  scheduleRemote(handle)
+  next.schedule()
+  await drain()
+  t.equal(runs, 1)
+  scheduleRemote(handle)
+  next.delete()
+  await drain()
+  const [a, b] = [new BottomHalf(() => undefined), new BottomHalf(() => undefined)]
+  t.not(a.handle, b.handle, 'the slot was freed once')
+  a.delete()
+  b.delete()
+})
+
+void t.test(
+  'aioWaitBhOneshot - ends when the bottom half is deleted, also if its slot is used anew',
+  async (t) => {
+    const bh = new BottomHalf(() => undefined)
+    await aioWaitBhOneshot(bh.handle)
+    const waiting = aioWaitBhOneshot(bh.handle)
+    bh.delete()
+    await drain()
+    const next = new BottomHalf(() => undefined)
+    t.equal(next.handle, bh.handle)
+    await waiting
+    next.delete()
+  }
+)
+
+void t.test('bottom half - one that throws is an uncaught exception, and the loop goes on', async (t) => {
+  const module = new URL('../../../../shared/aio/bottom-half.js', import.meta.url).href
+  const code = `
+    import { BottomHalf } from '${module}'
+    process.on('uncaughtException', ({ message }) => console.log('uncaught ' + message))
+    const first = new BottomHalf(() => { throw new Error('out of luck') })
+    const second = new BottomHalf(() => { console.log('second'); third.schedule() })
+    const third = new BottomHalf(() => console.log('third'))
+    first.schedule()
+    second.schedule()`
+  const { stdout } = await promisify(execFile)(process.execPath, ['--input-type=module', '-e', code], {
+    timeout: 30_000
+  })
+  t.same(stdout.trim().split('\n'), ['second', 'uncaught out of luck', 'third'])
+  await t.rejects(
+    promisify(execFile)(
+      process.execPath,
+      ['--input-type=module', '-e', code.replace(/^.*uncaughtException.*$/m, '')],
+      { timeout: 30_000 }
+    ),
+    { code: 1, stderr: /out of luck/ }
+  )
 })
