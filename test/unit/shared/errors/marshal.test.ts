@@ -14,11 +14,28 @@ void t.test(
   }
 )
 
-void t.test('marshal - an error of another class is no NBDError afterwards', async (t) => {
-  const error = new TypeError('x is not a function')
+void t.test('marshal - an error of JavaScript keeps its class, one of another class its name', async (t) => {
+  for (const error of [new TypeError('not a function'), new RangeError('too far'), new Error('plain')]) {
+    const back = unmarshalError(structuredClone(marshalError(error)))
+    t.notOk(NBDError.is(back))
+    t.equal(back.constructor, error.constructor)
+    t.match(back, { name: error.name, message: error.message, stack: error.stack })
+  }
+  const abort = unmarshalError(structuredClone(marshalError(AbortSignal.abort().reason)))
+  t.match(abort, { constructor: Error, name: 'AbortError', message: /aborted/ })
+})
+
+void t.test('marshal - an error of Node keeps code and errno', async (t) => {
+  const error = Object.assign(new Error('no such file'), { code: 'ENOENT', errno: -2 })
+  t.match(unmarshalError(structuredClone(marshalError(error))), { code: 'ENOENT', errno: -2 })
+})
+
+void t.test('marshal - fields that are not what they should be are left out', async (t) => {
+  const error = Object.assign(new Error('odd'), { code: () => undefined, errno: Symbol('odd') })
   const back = unmarshalError(structuredClone(marshalError(error)))
-  t.notOk(NBDError.is(back))
-  t.match(back, { message: error.message, stack: error.stack })
+  t.equal(back.message, 'odd')
+  t.notOk('code' in back)
+  t.notOk('errno' in back)
 })
 
 void t.test('marshal - what is no error at all becomes one', async (t) => {
@@ -26,7 +43,9 @@ void t.test('marshal - what is no error at all becomes one', async (t) => {
     ['text', 'text'],
     [undefined, 'undefined'],
     [null, 'null'],
-    [7, '7']
+    [7, '7'],
+    [Symbol('odd'), 'Symbol(odd)'],
+    [Object.create(null), '[Object: null prototype] {}']
   ] as const) {
     const back = unmarshalError(structuredClone(marshalError(thrown)))
     t.ok(back instanceof Error)
