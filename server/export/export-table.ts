@@ -1,6 +1,6 @@
 /** The exports of this IOThread, by name. */
 import { bugError } from '../../shared/errors/nbd-error.ts'
-import type { EntryPoint } from '../../shared/iothread/messages.ts'
+import type { EntryPoint } from '../../shared/aio/entry-point.ts'
 import { NBDExport, type ExportDescription } from './nbd-export.ts'
 
 const exports = new Map<string, NBDExport>()

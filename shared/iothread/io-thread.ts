@@ -5,10 +5,12 @@
  */
 import { Worker, type TransferListItem } from 'node:worker_threads'
 import { releaseContextsOfThread } from '../aio/context-table.ts'
+import type { EntryPoint, RanMessage, RunMessage } from '../aio/entry-point.ts'
+import { workerExecArgv } from '../aio/worker-exec-argv.ts'
 import { bugError, NBDError } from '../errors/nbd-error.ts'
 import { unmarshalError } from '../errors/marshal.ts'
 import { logLevel } from '../log/log.ts'
-import type { EntryPoint, IOThreadData, RanMessage, RunMessage } from './messages.ts'
+import type { IOThreadData } from './messages.ts'
 
 interface Run {
   resolve(result: unknown): void
@@ -29,8 +31,7 @@ export class IOThread {
     this.#worker = new Worker(new URL('./worker.js', import.meta.url), {
       workerData,
       name: id,
-      // What the program was given by: a worker is always a file, and refuses to hear otherwise.
-      execArgv: process.execArgv.filter((argument) => !argument.startsWith('--input-type'))
+      execArgv: workerExecArgv()
     })
     this.#worker.on('message', (message: RanMessage) => this.#ran(message))
     this.#worker.on('error', (error: Error) => this.#died(error))
@@ -64,7 +65,8 @@ export class IOThread {
    *
    * @context main
    * @param argument is copied, as by postMessage, but for what is in `transfer`
-   * @returns its result; rejects with its error, class, errno and stack kept, or when the thread dies
+   * @returns its result; rejects with its error, class, errno and stack kept, when the thread dies, or when argument or
+   * result cannot be posted
    */
   run<A, R>(entry: EntryPoint<A, R>, argument: A, transfer: TransferListItem[] = []): Promise<R> {
     if (this.#fault) return Promise.reject(this.#fault)
@@ -72,7 +74,12 @@ export class IOThread {
       const id = this.#nextRun++
       this.#runs.set(id, { resolve: (result) => resolve(result as R), reject })
       const message: RunMessage = { id, module: entry.module, name: entry.name, argument }
-      this.#worker.postMessage(message, transfer)
+      try {
+        this.#worker.postMessage(message, transfer)
+      } catch (error) {
+        this.#runs.delete(id)
+        throw error
+      }
     })
   }
 

@@ -7,7 +7,7 @@ import { CoMutex } from '../../shared/coroutine/co-mutex.ts'
 import { CoMutexShared } from '../../shared/coroutine/co-mutex-shared.ts'
 import { Coroutine, type CoroutineFn } from '../../shared/coroutine/coroutine.ts'
 import { IOThread } from '../../shared/iothread/io-thread.ts'
-import type { EntryPoint } from '../../shared/iothread/messages.ts'
+import type { EntryPoint } from '../../shared/aio/entry-point.ts'
 import { LOCK, MUTEX, PING, PONG } from './core-tasks.ts'
 import { measure, printTable } from './measure.ts'
 

@@ -1,7 +1,7 @@
 /** What the tests of IOThread let a thread do. */
 import { isMainThread, threadId } from 'node:worker_threads'
 import { NBDError } from '../../shared/errors/nbd-error.ts'
-import type { EntryPoint } from '../../shared/iothread/messages.ts'
+import type { EntryPoint } from '../../shared/aio/entry-point.ts'
 
 const entry = <A, R>(name: string): EntryPoint<A, R> => ({ module: import.meta.url, name })
 
@@ -26,6 +26,23 @@ export const FAIL_LATER = entry<string, never>('failLater')
 export const failLater = async (message: string): Promise<never> => {
   await new Promise((resolve) => setImmediate(resolve))
   throw new TypeError(message)
+}
+
+export const UNPOSTABLE = entry<undefined, unknown>('unpostable')
+/** A result that is not to be had by copying. */
+export const unpostable = (): unknown => ({ callback: () => undefined })
+
+const oddities = {
+  nothing: undefined,
+  symbol: Symbol('odd'),
+  'bare object': Object.create(null) as unknown,
+  'odd fields': Object.assign(new Error('odd fields'), { code: () => undefined, errno: Symbol('odd') })
+}
+
+export const THROW = entry<keyof typeof oddities, never>('throwOddly')
+/** Throws what is no error, or no good one. */
+export const throwOddly = (what: keyof typeof oddities): never => {
+  throw oddities[what]
 }
 
 export const NEVER = entry<undefined, never>('never')

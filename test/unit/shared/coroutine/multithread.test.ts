@@ -1,6 +1,6 @@
 /** test-aio-multithread.c, with five IOThreads. Runs of ten seconds are in test/stress. */
 import t from 'tap'
-import type { EntryPoint } from '../../../../shared/iothread/messages.ts'
+import type { EntryPoint } from '../../../../shared/aio/entry-point.ts'
 import { countTogether, passWakeUps } from '../../../helpers/co-multithread.ts'
 import { startThreads } from '../../../helpers/iothreads.ts'
 import { STOP, type CountTask } from './tasks.ts'

@@ -5,7 +5,7 @@
  */
 import { Coroutine, type CoroutineFn } from '../../../../shared/coroutine/coroutine.ts'
 import type { IOThread } from '../../../../shared/iothread/io-thread.ts'
-import type { EntryPoint } from '../../../../shared/iothread/messages.ts'
+import type { EntryPoint } from '../../../../shared/aio/entry-point.ts'
 import { iovLength, type IOVec, type QIOChannel } from '../../../../shared/io/channel.ts'
 import { Memory } from '../../../../shared/syscall/memory.ts'
 import { kinds, type End, type KindName, type Role } from './channel-kinds.ts'

@@ -10,7 +10,7 @@ import { coTimeout, TIMED_OUT } from '../../../../shared/coroutine/co-sleep.ts'
 import { Coroutine, type CoroutineFn } from '../../../../shared/coroutine/coroutine.ts'
 import { NBDError } from '../../../../shared/errors/nbd-error.ts'
 import { IOThread } from '../../../../shared/iothread/io-thread.ts'
-import type { EntryPoint } from '../../../../shared/iothread/messages.ts'
+import type { EntryPoint } from '../../../../shared/aio/entry-point.ts'
 import { waitFor, within } from '../../../helpers/wait-for.ts'
 
 /** An operation that completes when it is told to. */

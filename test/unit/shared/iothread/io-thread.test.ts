@@ -10,8 +10,11 @@ import {
   FAIL,
   FAIL_LATER,
   NEVER,
+  THROW,
+  UNPOSTABLE,
   WHERE
 } from '../../../helpers/raw-entry-points.ts'
+import { untilCollected } from '../../../helpers/garbage.ts'
 import { waitFor, within } from '../../../helpers/wait-for.ts'
 
 async function start(t: Test, id = 'io-test'): Promise<{ thread: IOThread; faults: Error[] }> {
@@ -77,6 +80,40 @@ void t.test('run - what cannot be posted, or is not there, fails that run only',
   await t.rejects(thread.run({ module: 'file:///nonexistent.js', name: 'x' }, undefined), {
     message: /nonexistent/
   })
+  t.equal(await thread.run(DOUBLE, 1), 2)
+  t.equal(faults.length, 0)
+})
+
+void t.test('run - nothing is kept of an argument that cannot be posted', async (t) => {
+  const { thread } = await start(t)
+  const fail = async (): Promise<WeakRef<WeakKey>> => {
+    const run = thread.run(ECHO, () => undefined)
+    await t.rejects(run, { name: 'DataCloneError' })
+    return new WeakRef(run)
+  }
+  t.ok(await untilCollected('the run', await fail()))
+})
+
+void t.test('run - a result that cannot be posted fails that run only', async (t) => {
+  const { thread, faults } = await start(t)
+  await t.rejects(within('the run', thread.run(UNPOSTABLE, undefined)), {
+    kind: 'bug',
+    message: /^the result of unpostable cannot be posted: .*could not be cloned/
+  })
+  t.equal(await thread.run(DOUBLE, 1), 2)
+  t.equal(faults.length, 0)
+})
+
+void t.test('run - what is thrown fails that run only, whatever it is', async (t) => {
+  const { thread, faults } = await start(t)
+  for (const [what, message] of [
+    ['nothing', 'undefined'],
+    ['symbol', 'Symbol(odd)'],
+    ['bare object', '[Object: null prototype] {}'],
+    ['odd fields', 'odd fields']
+  ] as const) {
+    await t.rejects(within(what, thread.run(THROW, what)), { message })
+  }
   t.equal(await thread.run(DOUBLE, 1), 2)
   t.equal(faults.length, 0)
 })
