@@ -32,3 +32,6 @@ export function waitsByThread(pid: number): Map<number, number> {
     })
   )
 }
+
+/** How many threads there are. */
+export const threadCount = (pid: number): number => fs.readdirSync(`/proc/${pid}/task`).length
