@@ -85,3 +85,6 @@ export function mutexInTurn({ memory, count }: { memory: SharedArrayBuffer; coun
     }
   })
 }
+
+/** A job that costs nothing itself. */
+export const addOne = (value: number): number => value + 1

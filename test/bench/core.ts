@@ -8,6 +8,7 @@ import { CoMutexShared } from '../../shared/coroutine/co-mutex-shared.ts'
 import { Coroutine, type CoroutineFn } from '../../shared/coroutine/coroutine.ts'
 import { IOThread } from '../../shared/iothread/io-thread.ts'
 import type { EntryPoint } from '../../shared/aio/entry-point.ts'
+import { throughThreadPool } from './core-pool.ts'
 import { LOCK, MUTEX, PING, PONG } from './core-tasks.ts'
 import { measure, printTable } from './measure.ts'
 
@@ -246,4 +247,5 @@ export async function core(quick: boolean): Promise<void> {
   const rounds = quick ? 1 : 9
   await withinThread(quick ? 1_000 : 100_000, rounds)
   await betweenThreads(quick ? 200 : 10_000, rounds)
+  await throughThreadPool(quick ? 200 : 5_000, rounds)
 }
