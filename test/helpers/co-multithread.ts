@@ -1,7 +1,7 @@
 /** What test-aio-multithread.c does in all its threads at once, for the unit test and the stress test. */
 import type { Test } from 'tap'
 import type { CoroutineHandle } from '../../shared/coroutine/coroutine.ts'
-import type { EntryPoint } from '../../shared/iothread/messages.ts'
+import type { EntryPoint } from '../../shared/aio/entry-point.ts'
 import { ATOMIC, PLAIN, STOP, TURNS, type CountTask } from '../unit/shared/coroutine/tasks.ts'
 import { startThreads } from './iothreads.ts'
 import { waitFor } from './wait-for.ts'

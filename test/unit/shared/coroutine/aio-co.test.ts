@@ -10,7 +10,7 @@ import {
 } from '../../../../shared/coroutine/aio-co.ts'
 import { Coroutine, type CoroutineFn, type CoroutineHandle } from '../../../../shared/coroutine/coroutine.ts'
 import { NBDError } from '../../../../shared/errors/nbd-error.ts'
-import type { EntryPoint } from '../../../../shared/iothread/messages.ts'
+import type { EntryPoint } from '../../../../shared/aio/entry-point.ts'
 import { startThreads } from '../../../helpers/iothreads.ts'
 import { waitFor } from '../../../helpers/wait-for.ts'
 import { ATOMIC } from './tasks.ts'

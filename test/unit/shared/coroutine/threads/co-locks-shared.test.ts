@@ -1,7 +1,7 @@
 /** CoQueue and CoRwlock between five threads. */
 import t from 'tap'
 import { CoQueueShared } from '../../../../../shared/coroutine/co-queue-shared.ts'
-import type { EntryPoint } from '../../../../../shared/iothread/messages.ts'
+import type { EntryPoint } from '../../../../../shared/aio/entry-point.ts'
 import { startThreads } from '../../../../helpers/iothreads.ts'
 import { waitFor } from '../../../../helpers/wait-for.ts'
 import { DONE, ITEMS, ORDER, PLAIN, QUEUE, TAKEN, WAITING, WORDS, WRONG, type Task } from './tasks.ts'
