@@ -13,9 +13,9 @@ import { NBDError } from '../../../../shared/errors/nbd-error.ts'
 
 interface Form {
   form: string
-  newMutex(): CoLockable
-  newQueue(): CoWaitQueue
-  newRwlock(): CoReadWriteLock
+  newMutex: () => CoLockable
+  newQueue: () => CoWaitQueue
+  newRwlock: () => CoReadWriteLock
 }
 
 const sharedWords = (count: number): Int32Array => new Int32Array(new SharedArrayBuffer(4 * count))

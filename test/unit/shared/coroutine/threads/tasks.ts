@@ -50,7 +50,7 @@ export async function waitInQueue({ memory, id, front }: Task & { front: boolean
   let thread: number | undefined
   const waiting = Coroutine.start(function* (): CoroutineFn {
     yield* queue.wait(undefined, front)
-    let order = 0
+    let order: number
     do order = Atomics.load(words, ORDER)
     while (Atomics.compareExchange(words, ORDER, order, order * 10 + id) !== order)
     thread = threadId
