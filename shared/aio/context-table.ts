@@ -218,6 +218,8 @@ export function notify(context: AioContextHandle): void {
   // Pairs with `AioContext.#sleep`: it stores NOTIFY_ME and then looks at NOTIFIED, we the other way round, so one of
   // us sees the other.
   const base = contextBase(context)
+  // Somebody else has just done so: the loop clears it before it looks, and will find ours too.
+  if (Atomics.load(words, base + NOTIFIED) !== 0) return
   Atomics.store(words, base + NOTIFIED, 1)
   if (Atomics.exchange(words, base + NOTIFY_ME, 0) === 1) writeByte(words[base + WRITE_FD]! - 1)
 }
