@@ -1,16 +1,14 @@
 /** `npm run bench -- core`: what scheduling, waking and locking cost. */
 import { MessageChannel } from 'node:worker_threads'
-import { AioContext } from '../../shared/aio/aio-context.ts'
-import { BottomHalf, scheduleRemote, type BottomHalfHandle } from '../../shared/aio/bottom-half.ts'
-import { RFifoLock } from '../../shared/aio/rfifolock.ts'
+import { BottomHalf, type BottomHalfHandle } from '../../shared/aio/bottom-half.ts'
+import { RFifoLock, RFIFOLOCK_WORDS } from '../../shared/aio/rfifolock.ts'
 import { CoMutex } from '../../shared/coroutine/co-mutex.ts'
-import { CoMutexShared } from '../../shared/coroutine/co-mutex-shared.ts'
+import { CO_MUTEX_WORDS, CoMutexShared } from '../../shared/coroutine/co-mutex-shared.ts'
 import { Coroutine, type CoroutineFn } from '../../shared/coroutine/coroutine.ts'
 import { IOThread } from '../../shared/iothread/io-thread.ts'
 import type { EntryPoint } from '../../shared/aio/entry-point.ts'
 import { throughThreadPool } from './core-pool.ts'
-import { LOCK, MUTEX, PING, PONG } from './core-tasks.ts'
-import { measure, printTable } from './measure.ts'
+import { measure, printTable, type Contender } from './measure.ts'
 
 /** Bottom halves that are scheduled together. */
 const BURST = 256
@@ -19,8 +17,6 @@ const task = <A, R>(name: string): EntryPoint<A, R> => ({
   module: new URL('./core-tasks.js', import.meta.url).href,
   name
 })
-
-const ctx = AioContext.current()
 
 /** Runs `step` until it has been called back `count` times. */
 function times(count: number, step: () => void, arm: (callback: () => void) => void): Promise<void> {
@@ -38,8 +34,8 @@ async function withinThread(count: number, rounds: number): Promise<void> {
     for (let i = 0; i < n; i++) yield* Coroutine.yield()
   }
   const mutex = new CoMutex()
-  const shared = new CoMutexShared(new Int32Array(new SharedArrayBuffer(8)), 0)
-  const lock = new RFifoLock(new Int32Array(new SharedArrayBuffer(16)), 0)
+  const shared = new CoMutexShared(new Int32Array(new SharedArrayBuffer(4 * CO_MUTEX_WORDS)), 0)
+  const lock = new RFifoLock(new Int32Array(new SharedArrayBuffer(4 * RFIFOLOCK_WORDS)), 0)
   const lockMany = (lockable: CoMutex | CoMutexShared) => (n: number) => {
     Coroutine.create(function* (): CoroutineFn {
       for (let i = 0; i < n; i++) {
@@ -101,138 +97,80 @@ async function withinThread(count: number, rounds: number): Promise<void> {
 }
 
 async function betweenThreads(count: number, rounds: number): Promise<void> {
-  const thread = await IOThread.start('io0')
+  const [there, here] = await Promise.all([IOThread.start('io0'), IOThread.start('io1')])
   const memory = new SharedArrayBuffer(64)
-  const words = new Int32Array(memory)
-  let came: () => void = () => undefined
-  const back = new BottomHalf(() => came())
-
-  const { port1, port2 } = new MessageChannel()
-  port1.on('message', () => came())
-  await thread.run(task('echo'), { to: port2, burst: 1 }, [port2])
-  const bulk = new MessageChannel()
-  const bulkThread = await IOThread.start('io1')
-  bulk.port1.on('message', () => came())
-  await bulkThread.run(task('echo'), { to: bulk.port2, burst: BURST }, [bulk.port2])
-  const sinks = await bulkThread.run(task<unknown, BottomHalfHandle[]>('sink'), {
-    back: back.handle,
-    burst: BURST
-  })
-
-  const roundTrips = (pollMaxNs: number) => async (n: number) => {
-    ctx.polling.options = { ...ctx.polling.options, pollMaxNs }
-    const there = await thread.run(task<unknown, BottomHalfHandle>('pong'), { back: back.handle, pollMaxNs })
-    await times(
-      n,
-      () => scheduleRemote(there),
-      (callback) => (came = callback)
-    )
-    ctx.polling.options = { ...ctx.polling.options, pollMaxNs: 0 }
+  for (const burst of [1, BURST]) {
+    const { port1, port2 } = new MessageChannel()
+    await there.run(task('echo'), { to: port2, burst, memory }, [port2])
+    await here.run(task('connect'), { to: port1, burst }, [port1])
   }
+  const back = await here.run(task<undefined, BottomHalfHandle>('back'), undefined)
+  const handle = await there.run(task<unknown, BottomHalfHandle>('pong'), { back, memory })
+  const handles = await there.run(task<unknown, BottomHalfHandle[]>('sink'), { back, burst: BURST })
 
-  ctx.ref()
-  const trips = await measure(
-    [
-      {
-        name: 'postMessage',
-        run: (n) =>
-          times(
-            n,
-            () => port1.postMessage(0),
-            (callback) => (came = callback)
-          )
-      },
-      {
-        name: 'Atomics.waitAsync',
-        run: async (n) => {
-          const start = Atomics.load(words, PONG)
-          const echoing = thread.run(task('waitAsyncEcho'), { memory, count: n })
-          for (let i = 0; i < n; i++) {
-            Atomics.add(words, PING, 1)
-            Atomics.notify(words, PING)
-            const wait = Atomics.waitAsync(words, PONG, start + i)
-            if (wait.async) await wait.value
-          }
-          await echoing
-        }
-      },
-      { name: 'bottom half, sleeping loops', run: roundTrips(0) },
-      { name: 'bottom half, polling loops (poll-max-ns 1 ms)', run: roundTrips(1_000_000) }
-    ],
-    count,
-    rounds
+  const messages = (n: number, burst: number): Promise<void> =>
+    here.run(task<unknown, void>('pingMessage'), { memory, count: n, burst })
+  const bottomHalves = async (n: number, handles: BottomHalfHandle[], pollMaxNs: number): Promise<void> => {
+    await Promise.all([here, there].map((thread) => thread.run(task('setPolling'), { pollMaxNs })))
+    await here.run(task('pingBottomHalf'), { memory, count: n, handles })
+    await Promise.all([here, there].map((thread) => thread.run(task('setPolling'), { pollMaxNs: 0 })))
+  }
+  const together = async (name: string): Promise<void> => {
+    await Promise.all([here, there].map((thread) => thread.run(task(name), { memory, count })))
+  }
+  const waitAsync = async (n: number): Promise<void> => {
+    const echoing = there.run(task('waitAsyncEcho'), { memory, count: n })
+    await here.run(task('pingWaitAsync'), { memory, count: n })
+    await echoing
+  }
+  const wakes: Contender[] = [
+    { name: 'postMessage', run: (n) => messages(n, 1) },
+    { name: 'Atomics.waitAsync', run: waitAsync },
+    { name: 'bottom half, sleeping loops', run: (n) => bottomHalves(n, [handle], 0) },
+    {
+      name: 'bottom half, polling loops (poll-max-ns 1 ms)',
+      run: (n) => bottomHalves(n, [handle], 1_000_000)
+    }
+  ]
+  printTable('Round trip between two IOThreads', await measure(wakes, count, rounds), 'postMessage')
+  const oneWay = wakes.map(({ name, run }) => ({
+    name,
+    run: async (n: number) => {
+      await run(n)
+      return there.run(task<undefined, number>('medianArrival'), undefined)
+    }
+  }))
+  printTable(
+    'One way between two IOThreads: median over all wake-ups',
+    await measure(oneWay, count, rounds),
+    'postMessage'
   )
-  printTable('Round trip between two threads', trips, 'postMessage')
 
   const bursts = await measure(
     [
-      {
-        name: `postMessage, ${BURST} together`,
-        run: (n) =>
-          times(
-            n,
-            () => {
-              for (let i = 0; i < BURST; i++) bulk.port1.postMessage(0)
-            },
-            (callback) => (came = callback)
-          )
-      },
-      {
-        name: `bottom halves, ${BURST} together`,
-        run: (n) =>
-          times(
-            n,
-            () => {
-              for (const handle of sinks) scheduleRemote(handle)
-            },
-            (callback) => (came = callback)
-          )
-      }
+      { name: `postMessage, ${BURST} together`, run: (n) => messages(n, BURST) },
+      { name: `bottom halves, ${BURST} together`, run: (n) => bottomHalves(n, handles, 0) }
     ],
     Math.ceil(count / 8),
     rounds
   )
-  printTable(`To another thread, each of ${BURST}`, bursts.map(each), `postMessage, ${BURST} together`)
+  printTable(
+    `From one IOThread to another, each of ${BURST}`,
+    bursts.map(each),
+    `postMessage, ${BURST} together`
+  )
 
-  const lock = new RFifoLock(words, LOCK)
-  const mutex = new CoMutexShared(words, MUTEX)
   const contended = await measure(
     [
-      {
-        name: 'RFifoLock, two threads in turn',
-        run: async (n) => {
-          const other = thread.run(task('lockInTurn'), { memory, count: n })
-          for (let i = 0; i < n; i++) {
-            lock.lock()
-            lock.unlock()
-          }
-          await other
-        }
-      },
-      {
-        name: 'CoMutex, two threads',
-        run: async (n) => {
-          const other = thread.run(task('mutexInTurn'), { memory, count: n })
-          await Coroutine.start(function* (): CoroutineFn {
-            for (let i = 0; i < n; i++) {
-              yield* mutex.lock()
-              mutex.unlock()
-            }
-          })
-          await other
-        }
-      }
+      { name: 'RFifoLock, handed over by two threads in turn', run: () => together('lockInTurn') },
+      { name: 'CoMutex, two threads', run: () => together('mutexInTurn') }
     ],
-    count,
+    // Both take it so often.
+    2 * count,
     rounds
   )
-  printTable('Contended', contended)
-
-  ctx.unref()
-  back.delete()
-  port1.close()
-  bulk.port1.close()
-  await Promise.all([thread.stop(), bulkThread.stop()])
+  printTable('Contended by two IOThreads, each lock and unlock', contended)
+  await Promise.all([there.stop(), here.stop()])
 }
 
 const each = ({ name, ns, min, max }: { name: string; ns: number; min: number; max: number }) => ({

@@ -10,7 +10,7 @@ import {
   type BottomHalfHandle
 } from '../../../../../shared/aio/bottom-half.ts'
 import { NBDError } from '../../../../../shared/errors/nbd-error.ts'
-import type { EntryPoint } from '../../../../../shared/iothread/messages.ts'
+import type { EntryPoint } from '../../../../../shared/aio/entry-point.ts'
 import { startThreads } from '../../../../helpers/iothreads.ts'
 import { inThread } from '../../../../helpers/thread.ts'
 import { waitFor, within } from '../../../../helpers/wait-for.ts'

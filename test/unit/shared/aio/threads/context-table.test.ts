@@ -17,7 +17,7 @@ import {
 } from '../../../../../shared/aio/context-table.ts'
 import { RemoteContext } from '../../../../../shared/aio/remote-context.ts'
 import { IOThread } from '../../../../../shared/iothread/io-thread.ts'
-import type { EntryPoint } from '../../../../../shared/iothread/messages.ts'
+import type { EntryPoint } from '../../../../../shared/aio/entry-point.ts'
 import { startThreads } from '../../../../helpers/iothreads.ts'
 import { waitFor, within } from '../../../../helpers/wait-for.ts'
 import { COUNTER, PHASE, type GateTask } from './tasks.ts'
