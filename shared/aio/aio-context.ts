@@ -93,7 +93,8 @@ export class AioContext {
     this.#wakeUps.resume()
     // The loop lives as long as somebody needs it, not as long as it could be woken.
     this.#wakeUps.unref()
-    Atomics.store(words, this.#base + NOTIFY_ME, 1)
+    // Somebody may have notified the context that had the entry before, and nobody does so twice.
+    this.#sleep()
   }
 
   /** The context of the calling thread. @see qemu_get_current_aio_context */

@@ -32,8 +32,10 @@ export const PLAIN = WRITERS + 1
 export const WRONG = PLAIN + 1
 /** Writers have done what they were to do. */
 export const DONE = WRONG + 1
+/** Threads that have read once. */
+export const STARTED = DONE + 1
 /** Items produced, taken out of the buffer, and in it. */
-export const PRODUCED = DONE + 1
+export const PRODUCED = STARTED + 1
 export const CONSUMED = PRODUCED + 1
 const FIRST = CONSUMED + 1
 export const BUFFER = FIRST + 1
@@ -142,7 +144,7 @@ export async function readOn({ memory }: Task): Promise<number> {
       yield* turn()
       reading(words, -1)
       lock.unlock()
-      reads++
+      if (reads++ === 0) Atomics.add(words, STARTED, 1)
     }
   }
   // Two that overlap: there is always a reader.
