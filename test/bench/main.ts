@@ -1,4 +1,5 @@
 /** `npm run bench -- NAME [--quick]`. */
+import os from 'node:os'
 import { core } from './core.ts'
 
 const benches: Record<string, (quick: boolean) => Promise<void>> = { core }
@@ -16,4 +17,5 @@ if (names.length === 0 || unknown.length > 0) {
 console.log(
   `Node ${process.version}, ${process.platform} ${process.arch}; medians, smallest and largest of several runs`
 )
+console.log(`${os.cpus().length} x ${os.cpus()[0]?.model}, load average ${os.loadavg()[0]!.toFixed(1)}`)
 for (const name of names) await benches[name]!(quick)
