@@ -1,7 +1,8 @@
 /**
  * A lock between threads, held for a few instructions; whoever must wait blocks its thread.
  *
- * It guards what a single atomic operation cannot change. Coroutines that hold something for longer use a CoMutex.
+ * It guards what a single atomic operation cannot change. Coroutines that hold something for longer use a CoMutex. It is
+ * lost when its holder's thread is ended by force.
  *
  * @see QemuMutex in QEMU's include/qemu/thread.h
  */

@@ -6,6 +6,8 @@
  * round. When the holder finds nobody although somebody has announced itself, it leaves a mark (the hand-off): whoever
  * takes the mark away goes on in the holder's name, and wakes the first in the list.
  *
+ * A thread must not be ended by force while one of its coroutines holds the lock or waits: nobody takes its place.
+ *
  * @see CoMutex in QEMU's util/qemu-coroutine-lock.c, where the algorithm comes from
  */
 import { contextOf, isIdle } from '../aio/context-table.ts'
