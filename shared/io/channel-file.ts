@@ -1,6 +1,6 @@
 /**
- * A file as a stream of bytes, from the position of its descriptor on. Regular files never wait; pipes and FIFOs do,
- * and are channels of their own kind behind the same functions.
+ * A file as a stream of bytes, from the position of its descriptor on. Regular files never wait; pipes, FIFOs and
+ * sockets do, and are channels of their own kind behind the same functions.
  *
  * @see QIOChannelFile in QEMU's io/channel-file.c
  */
@@ -14,6 +14,7 @@ import { accessMode, closeFd, duplicateFd, setPosition } from '../syscall/fd.ts'
 import { readv, writev } from '../syscall/vector-io.ts'
 import { ChannelEnds } from './channel-ends.ts'
 import { QIOChannelPipe } from './channel-pipe.ts'
+import { QIOChannelSocket } from './channel-socket.ts'
 import {
   QIOChannel,
   type IOCondition,
@@ -62,15 +63,15 @@ export class QIOChannelFile extends QIOChannel {
   }
 
   /**
-   * Takes over a descriptor of a file or a pipe; the channel closes it.
+   * Takes over a descriptor of a file, a pipe or a socket, whatever it turns out to be; the channel closes it.
    *
-   * @throws NBDError of kind `transport` for a socket or a terminal; the descriptor stays the caller's
+   * @throws NBDError of kind `transport` for a terminal; the descriptor stays the caller's
    * @see qio_channel_new_fd, qio_channel_file_new_fd
    */
   static fromFd(fd: number): QIOChannel {
     const stat = fs.fstatSync(fd)
     if (stat.isFIFO()) return pipeChannel(fd)
-    if (stat.isSocket()) throw new NBDError('transport', 'a socket is not a file')
+    if (stat.isSocket()) return new QIOChannelSocket(fd)
     // Reading a terminal would hold up the thread.
     if (tty.isatty(fd)) throw new NBDError('transport', 'a terminal is not a file')
     return new QIOChannelFile(fd)

@@ -5,6 +5,7 @@
  * What a kind's `connect` gives is postable, so that each end can be opened in any thread.
  */
 import * as fs from 'node:fs'
+import * as net from 'node:net'
 import * as path from 'node:path'
 import { execFileSync } from 'node:child_process'
 import type { Test } from 'tap'
@@ -14,8 +15,11 @@ import { QIOChannelCommand } from '../../../../shared/io/channel-command.ts'
 import { QIOChannelFile } from '../../../../shared/io/channel-file.ts'
 import { QIOChannelPair, type QIOChannelPairHandle } from '../../../../shared/io/channel-pair.ts'
 import { QIOChannelWebsock } from '../../../../shared/io/channel-websock.ts'
+import { QIOChannelSocket } from '../../../../shared/io/channel-socket.ts'
 import type { QIOChannel } from '../../../../shared/io/channel.ts'
+import { duplicateFd } from '../../../../shared/syscall/fd.ts'
 import { declare } from '../../../../shared/syscall/libc.ts'
+import { Memory } from '../../../../shared/syscall/memory.ts'
 import { createPipe } from '../../../../shared/syscall/pipe.ts'
 import { tempDir } from '../../../helpers/temp-dir.ts'
 
@@ -56,7 +60,53 @@ export function makeFifo(t: Test): string {
   return fifo
 }
 
+const setsockopt = declare('int setsockopt(int fd, int level, int name, uintptr_t value, uint32_t length)')
+const SOL_SOCKET = 1
+const SO_SNDBUF = 7
+const SO_RCVBUF = 8
+/** Bytes, as in QEMU's test: less than is written at once, and not so small that TCP waits for its timers. */
+const SMALL = 64 * 1024
+
+/** A descriptor of its own for a socket, which is given up. */
+function takeFd(socket: net.Socket): number {
+  const fd = duplicateFd((socket as unknown as { _handle: { fd: number } })._handle.fd)
+  socket.destroy()
+  const value = Memory.allocate(4)
+  value.buffer.writeInt32LE(SMALL, 0)
+  for (const name of [SO_SNDBUF, SO_RCVBUF]) setsockopt(fd, SOL_SOCKET, name, value.address, 4)
+  return fd
+}
+
+/** Descriptors of two sockets that are connected through an address. */
+export async function connectedSockets(listen: net.ListenOptions): Promise<[number, number]> {
+  const server = net.createServer({ pauseOnConnect: true })
+  await new Promise<void>((resolve) => server.listen(listen, resolve))
+  const accepted = new Promise<number>((resolve) =>
+    server.once('connection', (socket) => resolve(takeFd(socket)))
+  )
+  const { port } = server.address() as net.AddressInfo
+  const client = net.connect(listen.path === undefined ? { host: listen.host!, port } : { path: listen.path })
+  const connected = new Promise<number>((resolve, reject) => {
+    client.once('connect', () => resolve(takeFd(client)))
+    client.once('error', reject)
+  })
+  const fds = await Promise.all([connected, accepted])
+  await new Promise((resolve) => server.close(resolve))
+  return fds
+}
+
+/** @param listen the address by which the two are connected */
+const socketKind = (listen: (t: Test) => net.ListenOptions): ChannelKind<unknown> =>
+  kind<number>({
+    connect: async (t) =>
+      (await connectedSockets(listen(t))).map((handle): End<number> => ({ role: 'both', handle })),
+    open: async (fd) => new QIOChannelSocket(fd)
+  })
+
 export const kinds = {
+  'socket ipv4': socketKind(() => ({ host: '127.0.0.1', port: 0 })),
+  'socket ipv6': socketKind(() => ({ host: '::1', port: 0 })),
+  'socket unix': socketKind((t) => ({ path: path.join(tempDir(t), 'socket') })),
   buffer: kind<number>({
     connect: async () => [{ role: 'write, then read', handle: 2 << 20 }],
     open: async (limit) => new QIOChannelBuffer(limit),
