@@ -68,7 +68,7 @@ export class NBDServer {
     this.#places = threads.map((thread) => ({ thread, connections: 0 }))
     this.#maxConnections = options.maxConnections || Infinity
     this.#handshakeTimeoutMs = options.handshakeTimeoutMs ?? NBD_HANDSHAKE_TIMEOUT_MS
-    for (const place of this.#places) place.thread.onFault = (error) => this.#lost(place, error)
+    for (const place of this.#places) place.thread.onFault((error) => this.#lost(place, error))
   }
 
   /** Starts the threads; nothing is served and nobody listens yet. */

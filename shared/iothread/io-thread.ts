@@ -10,6 +10,8 @@ import { workerExecArgv } from '../aio/worker-exec-argv.ts'
 import { bugError, NBDError } from '../errors/nbd-error.ts'
 import { unmarshalError } from '../errors/marshal.ts'
 import { logLevel } from '../log/log.ts'
+import { APPLY_PROPERTIES } from './current-properties.ts'
+import { changedProperties, IOTHREAD_DEFAULTS, type IOThreadProperties } from './io-thread-properties.ts'
 import type { IOThreadData } from './messages.ts'
 
 interface Run {
@@ -17,16 +19,27 @@ interface Run {
   reject(error: Error): void
 }
 
+/** What can be told of an IOThread. @see IOThreadInfo in QEMU's qapi/misc.json */
+export interface IOThreadInfo extends IOThreadProperties {
+  id: string
+  /** The kernel's id. */
+  'thread-id': number
+}
+
 export class IOThread {
   readonly id: string
+  #properties: IOThreadProperties
+  #threadId = -1
+  readonly #faultListeners = new Set<(error: Error) => void>()
   readonly #worker: Worker
   readonly #runs = new Map<number, Run>()
   #nextRun = 0
   #fault: Error | undefined
   #stopping = false
 
-  private constructor(id: string) {
+  private constructor(id: string, properties: IOThreadProperties) {
     this.id = id
+    this.#properties = properties
     const workerData: IOThreadData = { id, logLevel: logLevel() }
     this.#worker = new Worker(new URL('./worker.js', import.meta.url), {
       workerData,
@@ -47,18 +60,54 @@ export class IOThread {
    * Starts a thread; resolves when its loop runs.
    *
    * @context main
+   * @param properties those that are not to have their defaults
+   * @throws NBDError of kind `config` when a property cannot be
    */
-  static async start(id: string): Promise<IOThread> {
-    const thread = new IOThread(id)
-    await new Promise<void>((resolve, reject) => {
-      thread.#worker.once('online', resolve)
-      thread.#worker.once('error', reject)
-    })
+  static async start(id: string, properties: Partial<IOThreadProperties> = {}): Promise<IOThread> {
+    const thread = new IOThread(id, changedProperties(IOTHREAD_DEFAULTS, properties, `IOThread ${id}`))
+    try {
+      thread.#threadId = await thread.run(APPLY_PROPERTIES, thread.#properties)
+    } catch (error) {
+      await thread.stop()
+      throw error
+    }
     return thread
   }
 
-  /** Called once if the thread dies of a fault of its own. */
-  onFault: ((error: Error) => void) | undefined
+  get properties(): Readonly<IOThreadProperties> {
+    return this.#properties
+  }
+
+  /**
+   * Changes properties; resolves when they have taken effect in the thread.
+   *
+   * @context main
+   * @throws NBDError of kind `config` when one cannot be, and then none is changed; of kind `bug` when the thread died
+   */
+  async set(changes: Partial<IOThreadProperties>): Promise<void> {
+    this.#properties = changedProperties(this.#properties, changes, `IOThread ${this.id}`)
+    await this.run(APPLY_PROPERTIES, this.#properties)
+  }
+
+  /** @see qmp_query_iothreads */
+  info(): IOThreadInfo {
+    return { id: this.id, 'thread-id': this.#threadId, ...this.#properties }
+  }
+
+  /** Why the thread runs no more; undefined while it does. */
+  get fault(): Error | undefined {
+    return this.#fault
+  }
+
+  /**
+   * Calls `listener` once if the thread dies of a fault of its own.
+   *
+   * @returns takes that back
+   */
+  onFault(listener: (error: Error) => void): () => void {
+    this.#faultListeners.add(listener)
+    return () => this.#faultListeners.delete(listener)
+  }
 
   /**
    * Runs a named function in the thread.
@@ -101,6 +150,7 @@ export class IOThread {
     this.#fault = new NBDError('bug', `IOThread ${this.id} died: ${error.message}`, { cause: error })
     for (const run of this.#runs.values()) run.reject(this.#fault)
     this.#runs.clear()
-    if (!this.#stopping) this.onFault?.(error)
+    if (this.#stopping) return
+    for (const listener of this.#faultListeners) listener(error)
   }
 }

@@ -1,7 +1,13 @@
 /** What the tests of IOThread let a thread do. */
 import { isMainThread, threadId } from 'node:worker_threads'
+import type { PollingOptions } from '../../shared/aio/adaptive-polling.ts'
+import { AioContext } from '../../shared/aio/aio-context.ts'
 import { NBDError } from '../../shared/errors/nbd-error.ts'
 import type { EntryPoint } from '../../shared/aio/entry-point.ts'
+import { threadPool } from '../../shared/aio/thread-pool.ts'
+import type { ThreadPoolParams } from '../../shared/aio/thread-pool-params.ts'
+import { currentProperties } from '../../shared/iothread/current-properties.ts'
+import type { IOThreadProperties } from '../../shared/iothread/io-thread-properties.ts'
 
 const entry = <A, R>(name: string): EntryPoint<A, R> => ({ module: import.meta.url, name })
 
@@ -59,3 +65,17 @@ export const EXIT = entry<number, void>('exit')
 export const exit = (status: number): void => process.exit(status)
 
 export const ABSENT = entry<undefined, never>('absent')
+
+interface InEffect {
+  polling: PollingOptions
+  pool: ThreadPoolParams
+  properties: IOThreadProperties
+}
+
+/** What the thread itself goes by. */
+export const IN_EFFECT = entry<undefined, InEffect>('inEffect')
+export const inEffect = (): InEffect => ({
+  polling: AioContext.current().polling.options,
+  pool: threadPool().params,
+  properties: currentProperties()
+})

@@ -21,7 +21,7 @@ async function start(t: Test, id = 'io-test'): Promise<{ thread: IOThread; fault
   const thread = await IOThread.start(id)
   t.teardown(() => thread.stop())
   const faults: Error[] = []
-  thread.onFault = (error) => faults.push(error)
+  thread.onFault((error) => faults.push(error))
   return { thread, faults }
 }
 
