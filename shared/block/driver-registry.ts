@@ -3,6 +3,7 @@
  *
  * @see bdrv_register
  */
+import type { OptionMembers } from '../config/option-schema.ts'
 import { bugError, configError } from '../errors/nbd-error.ts'
 import type { BlockNode, NodeHandle } from './block-node.ts'
 
@@ -12,8 +13,17 @@ export interface NodeOptions {
   'read-only'?: boolean
 }
 
+/** A node below another: how to open it, or an open node, which stays its owner's to close. */
+export type ChildNode = NodeOptions | BlockNode
+
+export const isOpenNode = (child: ChildNode): child is BlockNode => 'handle' in child
+
 export interface BlockDriver<O extends NodeOptions = NodeOptions, H extends NodeHandle = NodeHandle> {
   readonly name: string
+  /** The driver's own options, for users to name. A driver without them can be used by programs only. */
+  readonly options?: OptionMembers
+  /** Names of the options that are nodes below, each a ChildNode. */
+  readonly children?: readonly string[]
   /**
    * Opens a node.
    *
@@ -36,6 +46,15 @@ export function registerDriver<O extends NodeOptions, H extends NodeHandle>(driv
   drivers.set(driver.name, driver)
 }
 
+/** @throws NBDError of kind `config` when there is none */
+export function findDriver(name: string): BlockDriver {
+  const driver = drivers.get(name)
+  if (!driver) {
+    throw configError(`there is no block driver '${name}'; known: ${[...drivers.keys()].sort().join(', ')}`)
+  }
+  return driver
+}
+
 /**
  * Opens a node and, through its driver, the nodes below it.
  *
@@ -43,13 +62,7 @@ export function registerDriver<O extends NodeOptions, H extends NodeHandle>(driv
  * @throws NBDError of kind `config`
  */
 export async function openNode<O extends NodeOptions>(options: O): Promise<BlockNode> {
-  const driver = drivers.get(options.driver)
-  if (!driver) {
-    throw configError(
-      `there is no block driver '${options.driver}'; known: ${[...drivers.keys()].sort().join(', ')}`
-    )
-  }
-  return driver.open(options)
+  return findDriver(options.driver).open(options)
 }
 
 /**

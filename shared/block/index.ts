@@ -10,4 +10,5 @@ export type {
   WriteZeroesOptions
 } from './block-node.ts'
 export { openNode, registerDriver, type BlockDriver, type NodeOptions } from './driver-registry.ts'
+export { NodeTable } from './node-table.ts'
 export { openImage, type ImageOptions } from './open-image.ts'

@@ -7,6 +7,7 @@
  */
 import * as fs from 'node:fs'
 import type { Memory } from '../../../syscall/memory.ts'
+import { oneOf, required, string } from '../../../config/option-schema.ts'
 import { configError } from '../../../errors/nbd-error.ts'
 import { reason } from '../../../errors/system-error.ts'
 import { blockDeviceSectorSize, blockDeviceSize } from '../../../syscall/block-device.ts'
@@ -127,6 +128,7 @@ function inspect(fd: number, filename: string): PosixFileState {
 
 export const fileDriver: BlockDriver<FileOptions, PosixFileHandle> = {
   name: 'file',
+  options: { filename: required(string), locking: oneOf('on', 'off') },
 
   async open(options) {
     const { filename } = options

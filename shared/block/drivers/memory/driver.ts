@@ -9,6 +9,7 @@
  * @see nbdkit-memory-plugin(1), memfd_create(2)
  */
 import * as fs from 'node:fs'
+import { required, size } from '../../../config/option-schema.ts'
 import { configError } from '../../../errors/nbd-error.ts'
 import { reason } from '../../../errors/system-error.ts'
 import { closeFd, createMemfd } from '../../../syscall/fd.ts'
@@ -24,6 +25,7 @@ export interface MemoryOptions extends NodeOptions {
 
 export const memoryDriver: BlockDriver<MemoryOptions, PosixFileHandle> = {
   name: 'memory',
+  options: { size: required(size) },
 
   async open(options) {
     const fd = createMemfd('mqnbd')

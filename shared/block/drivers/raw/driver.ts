@@ -7,6 +7,7 @@
  *
  * @see QEMU block/raw-format.c
  */
+import { size } from '../../../config/option-schema.ts'
 import { configError } from '../../../errors/nbd-error.ts'
 import type { Memory } from '../../../syscall/memory.ts'
 import type {
@@ -17,12 +18,19 @@ import type {
   NodeHandle,
   WriteZeroesOptions
 } from '../../block-node.ts'
-import { attachNode, openNode, type BlockDriver, type NodeOptions } from '../../driver-registry.ts'
+import {
+  attachNode,
+  isOpenNode,
+  openNode,
+  type BlockDriver,
+  type ChildNode,
+  type NodeOptions
+} from '../../driver-registry.ts'
 import { newGuardMemory, StartGuard } from './start-guard.ts'
 
 export interface RawOptions extends NodeOptions {
   driver: 'raw'
-  file: NodeOptions
+  file: ChildNode
   /** First byte of the slice. */
   offset?: number
   /** Bytes of the slice; up to the end when absent. */
@@ -35,6 +43,7 @@ interface RawHandle extends NodeHandle {
   child: NodeHandle
   offset: number
   length: number
+  readOnly: boolean
   /** Of the StartGuard, when the format was guessed. */
   guard: SharedArrayBuffer | undefined
 }
@@ -47,10 +56,17 @@ export class RawNode implements BlockNode {
   readonly #child: BlockNode
   readonly #offset: number
   readonly #guard: StartGuard | undefined
+  readonly #keepChild: boolean
 
-  constructor(child: BlockNode, { offset, length, guard }: Pick<RawHandle, 'offset' | 'length' | 'guard'>) {
+  /** @param keepChild the child has another owner, who closes it */
+  constructor(
+    child: BlockNode,
+    { offset, length, readOnly, guard }: Omit<RawHandle, 'driver' | 'child'>,
+    keepChild: boolean
+  ) {
     this.length = length
-    this.readOnly = child.readOnly
+    this.readOnly = readOnly
+    this.#keepChild = keepChild
     this.limits = child.limits
     this.#child = child
     this.#offset = offset
@@ -115,21 +131,30 @@ export class RawNode implements BlockNode {
       child: this.#child.handle(),
       offset: this.#offset,
       length: this.length,
+      readOnly: this.readOnly,
       guard: this.#guard?.memory
     }
   }
 
-  close(): Promise<void> {
-    return this.#child.close()
+  async close(): Promise<void> {
+    if (!this.#keepChild) await this.#child.close()
   }
 }
 
 export const rawDriver: BlockDriver<RawOptions, RawHandle> = {
   name: 'raw',
 
+  options: { offset: size, size },
+  children: ['file'],
+
   async open(options) {
-    const { offset = 0, size, probed = false } = options
-    const child = await openNode({ ...options.file, 'read-only': options['read-only'] ?? false })
+    const { file, offset = 0, size, probed = false } = options
+    const readOnly = options['read-only'] ?? false
+    const keepChild = isOpenNode(file)
+    if (keepChild && file.readOnly && !readOnly) {
+      throw configError('the node below is read-only, so this one must be, too: read-only=on')
+    }
+    const child = keepChild ? file : await openNode({ ...file, 'read-only': readOnly })
     try {
       if (offset > child.length) {
         throw configError(`offset ${offset} is beyond the end of the image, which has ${child.length} bytes`)
@@ -140,12 +165,13 @@ export const rawDriver: BlockDriver<RawOptions, RawHandle> = {
           `size ${length} at offset ${offset} goes beyond the end of the image, which has ${child.length} bytes`
         )
       }
-      return new RawNode(child, { offset, length, guard: probed ? newGuardMemory() : undefined })
+      const guard = probed ? newGuardMemory() : undefined
+      return new RawNode(child, { offset, length, readOnly, guard }, keepChild)
     } catch (error) {
-      await child.close()
+      if (!keepChild) await child.close()
       throw error
     }
   },
 
-  attach: (handle) => new RawNode(attachNode(handle.child), handle)
+  attach: (handle) => new RawNode(attachNode(handle.child), handle, true)
 }

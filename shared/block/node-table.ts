@@ -1,0 +1,116 @@
+/**
+ * The nodes that a user has opened, by their names; it owns them all.
+ *
+ * @context main
+ * @see qmp_blockdev_add in QEMU's blockdev.c
+ */
+import { id } from '../config/id.ts'
+import { isOptionObject, type OptionObject, type OptionValue } from '../config/key-value.ts'
+import { boolean, checkOptions, memberPath, required, string, wrongValue } from '../config/option-schema.ts'
+
+import { configError, NBDError } from '../errors/nbd-error.ts'
+import type { BlockNode } from './block-node.ts'
+import { findDriver, openNode, type BlockDriver } from './driver-registry.ts'
+
+/** Options that every driver takes. */
+const common = { 'node-name': id, 'read-only': boolean }
+
+interface Opened {
+  node: BlockNode
+  name: string | undefined
+}
+
+export class NodeTable {
+  /** In the order of opening: a node comes behind those below it. */
+  readonly #opened: Opened[] = []
+
+  /**
+   * Opens a node, and those below it that are not named but described.
+   *
+   * @param options `driver`, `node-name`, `read-only`, and the driver's own; a node below is `file=NAME` or
+   *   `file.driver=...`, and then read-only when this one is
+   * @param what names the option, for messages
+   * @throws NBDError of kind `config`; nothing is left open then
+   */
+  async add(options: OptionObject, what = '--blockdev'): Promise<BlockNode> {
+    if (options['node-name'] === undefined) throw configError(`${what}: 'node-name' is missing`)
+    const before = this.#opened.length
+    try {
+      return await this.#open(options, what, false)
+    } catch (error) {
+      await this.#close(before)
+      throw error
+    }
+  }
+
+  /** @throws NBDError of kind `config` when there is none */
+  find(name: string, what: string): BlockNode {
+    const opened = this.#opened.find((one) => one.name === name)
+    if (!opened) throw configError(`${what}: there is no node '${name}'`)
+    return opened.node
+  }
+
+  /** Closes all nodes, each before those below it. */
+  close(): Promise<void> {
+    return this.#close(0)
+  }
+
+  async #open(options: OptionObject, path: string, inheritedReadOnly: boolean): Promise<BlockNode> {
+    const { driver: driverName, ...rest } = options
+    if (driverName === undefined) throw configError(`${path}: 'driver' is missing`)
+    const driver = this.#driver(driverName, memberPath(path, 'driver'))
+    const children = driver.children ?? []
+    const members = {
+      ...Object.fromEntries(children.map((child) => [child, required(nodeOption)])),
+      ...driver.options,
+      ...common
+    }
+    const { 'node-name': name, 'read-only': given, ...own } = checkOptions(members, rest, path)
+    if (name !== undefined && this.#opened.some((opened) => opened.name === name)) {
+      throw configError(`${path}: the node name '${name}' is taken`)
+    }
+    const readOnly = given ?? inheritedReadOnly
+    const below: [string, BlockNode][] = []
+    for (const child of children) {
+      below.push([child, await this.#child(rest[child]!, memberPath(path, child), readOnly)])
+    }
+    const open = { ...own, ...Object.fromEntries(below), driver: driver.name, 'read-only': readOnly }
+    const node = await openNode(open).catch((error: unknown) => {
+      throw prefixed(path, error)
+    })
+    this.#opened.push({ node, name })
+    return node
+  }
+
+  #driver(value: OptionValue, path: string): BlockDriver {
+    const name = string.check(value, path)
+    try {
+      const driver = findDriver(name)
+      if (!driver.options) throw configError(`'${name}' cannot be named by users`)
+      return driver
+    } catch (error) {
+      throw prefixed(path, error)
+    }
+  }
+
+  async #child(value: OptionValue, path: string, readOnly: boolean): Promise<BlockNode> {
+    return isOptionObject(value) ? this.#open(value, path, readOnly) : this.find(value as string, path)
+  }
+
+  async #close(from: number): Promise<void> {
+    for (const { node } of this.#opened.splice(from).reverse()) await node.close()
+  }
+}
+
+/** A node: its name, or how to open it. */
+const nodeOption = {
+  check(value: OptionValue, path: string): OptionValue {
+    if (isOptionObject(value)) return value
+    if (typeof value === 'string' && value !== '') return value
+    throw wrongValue(path, value, 'the name of a node, or an object with its options')
+  }
+}
+
+/** Drivers do not know by which option they were named. */
+const prefixed = (path: string, error: unknown): unknown =>
+  NBDError.is(error) && error.kind === 'config' ? configError(`${path}: ${error.message}`, error) : error
