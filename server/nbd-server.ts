@@ -1,5 +1,5 @@
 /**
- * The server: listeners, IOThreads and exports, and the connections between them.
+ * The server: listeners and exports, the IOThreads that serve them, and the connections between them.
  *
  * @context main
  */
@@ -8,6 +8,7 @@ import { configError, NBDError } from '../shared/errors/nbd-error.ts'
 import { reason } from '../shared/errors/system-error.ts'
 import type { BlockNode } from '../shared/block/block-node.ts'
 import { IOThread } from '../shared/iothread/io-thread.ts'
+import type { EntryPoint } from '../shared/iothread/messages.ts'
 import { log } from '../shared/log/log.ts'
 import {
   NBD_HANDSHAKE_TIMEOUT_MS,
@@ -16,17 +17,25 @@ import {
 } from '../shared/protocol/limits.ts'
 import { stringProblem } from '../shared/protocol/string.ts'
 import { closeFd } from '../shared/syscall/fd.ts'
-import { ABORT_CONNECTIONS, SERVE_CONNECTION, STOP_CONNECTIONS } from './connection/serve-connection.ts'
+import {
+  ABORT_CONNECTIONS,
+  SERVE_CONNECTION,
+  SERVE_NEGOTIATED,
+  STOP_CONNECTIONS,
+  type ConnectionEnd,
+  type ConnectionHandOver
+} from './connection/serve-connection.ts'
 import { ExportGate } from './export/export-gate.ts'
-import { ADD_EXPORT } from './export/export-table.ts'
+import { ADD_EXPORT, FORGET_EXPORTS, LOSE_EXPORT } from './export/export-table.ts'
+import type { ExportDescription } from './export/nbd-export.ts'
 import { ConnectionState } from './transmission/connection-state.ts'
 import { NBDListener, type Accepted, type ListenAddress } from './listener/nbd-listener.ts'
 
-/** IOThreads when none were asked for: more than this bring one server little. */
+/** IOThreads when none were asked for: more than this bring one export little. */
 const MAX_DEFAULT_IOTHREADS = 4
 
 export interface NBDServerOptions {
-  /** Threads that serve; at least 1. Absent: one per processor, up to 4. */
+  /** Threads that an export gets of its own when it is bound to none; at least 1. Absent: one per processor, up to 4. */
   iothreads?: number | undefined
   /** Connections at a time; further ones wait for their turn. 0 or absent: any number. */
   maxConnections?: number | undefined
@@ -37,25 +46,52 @@ export interface ExportOptions {
   /** At most 4096 bytes of UTF-8; empty for the default export. */
   name?: string | undefined
   description?: string | undefined
+  /** Whether clients may write. Absent: when the node can be written to. */
+  writable?: boolean | undefined
+  /** The threads that serve it, and perhaps other exports too: the caller's to stop, after the server is closed. */
+  iothreads?: IOThread[] | undefined
+  /** The node belongs to the caller, who closes it after the server. */
+  keepNode?: boolean | undefined
 }
 
-/** A place where connections are served. */
+/** A thread at work for the server. */
 interface Place {
   readonly thread: IOThread
+  /** The server's, to stop. */
+  readonly own: boolean
   connections: number
+  /** Takes the fault listener back. */
+  readonly release: () => void
 }
 
+interface Exported {
+  readonly description: Omit<ExportDescription, 'servedHere'>
+  readonly node: BlockNode
+  readonly keepNode: boolean
+  /** Those whose thread has died are taken out. */
+  readonly places: Set<Place>
+  /** Why it is served no more. */
+  lost?: string
+}
+
+let servers = 0
+/** One more than the id of the newest connection, of all servers: an IOThread may work for several. */
+let nextConnection = 0
+
 export class NBDServer {
-  readonly #places: Place[]
+  /** By which IOThreads tell the servers of a process apart. */
+  readonly #number = servers++
+  readonly #options: NBDServerOptions
   readonly #maxConnections: number
-  readonly #handshakeTimeoutMs: number
   readonly #listeners: NBDListener[] = []
-  readonly #nodes: BlockNode[] = []
+  readonly #exports = new Map<string, Exported>()
+  /** Every thread that serves an export. Each knows all exports. */
+  readonly #places = new Map<IOThread, Place>()
+  #ownThreads = 0
   /** Accepted, and not yet given to a thread. */
   readonly #waiting: Accepted[] = []
   readonly #serving = new Set<Promise<void>>()
   #closing = false
-  #nextConnection = 1
   /** Some client has chosen an export. */
   #wasUsed = false
 
@@ -64,35 +100,61 @@ export class NBDServer {
   /** Called when an IOThread died of a fault of its own, and its connections with it; `left` others serve on. */
   onFault: ((error: Error, left: number) => void) | undefined
 
-  private constructor(threads: IOThread[], options: NBDServerOptions) {
-    this.#places = threads.map((thread) => ({ thread, connections: 0 }))
+  private constructor(options: NBDServerOptions) {
+    this.#options = options
     this.#maxConnections = options.maxConnections || Infinity
-    this.#handshakeTimeoutMs = options.handshakeTimeoutMs ?? NBD_HANDSHAKE_TIMEOUT_MS
-    for (const place of this.#places) place.thread.onFault((error) => this.#lost(place, error))
   }
 
-  /** Starts the threads; nothing is served and nobody listens yet. */
+  /** A server that serves nothing yet, and listens nowhere. */
   static async start(options: NBDServerOptions = {}): Promise<NBDServer> {
-    const count = options.iothreads ?? Math.min(availableParallelism(), MAX_DEFAULT_IOTHREADS)
-    const threads = await Promise.all(Array.from({ length: count }, (_, i) => IOThread.start(`io${i}`)))
-    return new NBDServer(threads, options)
+    return new NBDServer(options)
   }
 
   /**
    * Serves a node.
    *
-   * @param node the server's from now on: it closes it
-   * @throws NBDError of kind `config`
+   * @param node the server's from now on, unless `keepNode` is set: it closes it
+   * @throws NBDError of kind `config`, and the node stays the caller's
    */
-  async addExport(node: BlockNode, { name = '', description = '' }: ExportOptions = {}): Promise<void> {
+  async addExport(node: BlockNode, options: ExportOptions = {}): Promise<void> {
+    const { name = '', description = '', iothreads, keepNode = false } = options
     for (const [what, text] of Object.entries({ 'export name': name, description })) {
       const problem = stringProblem(text)
       if (problem !== undefined) throw configError(`the ${what} ${problem}`)
     }
-    this.#nodes.push(node)
+    const readOnly = !(options.writable ?? !node.readOnly)
+    if (node.readOnly && !readOnly) throw configError(`export '${name}': the node is read-only`)
+    if (iothreads?.length === 0) throw configError(`export '${name}': no IOThread is to serve it`)
+    const dead = iothreads?.find(({ fault }) => fault !== undefined)
+    if (dead) throw configError(`export '${name}': IOThread ${dead.id} does not run any more`)
+    this.#checkNew(name)
+
+    const threads = iothreads ?? (await this.#startThreads())
+    try {
+      this.#checkNew(name)
+    } catch (error) {
+      // Somebody else was faster.
+      if (!iothreads) await Promise.all(threads.map((thread) => thread.stop()))
+      throw error
+    }
+    const { length: size, limits } = node
     const shared = this.#maxConnections > 1
-    const exported = { name, description, shared, node: node.handle(), gate: ExportGate.allocate() }
-    await Promise.all(this.#places.map(({ thread }) => thread.run(ADD_EXPORT, exported)))
+    const exported: Exported = {
+      description: {
+        name,
+        description,
+        shared,
+        size,
+        readOnly,
+        limits,
+        node: node.handle(),
+        gate: ExportGate.allocate()
+      },
+      node,
+      keepNode,
+      places: new Set()
+    }
+    await this.#publish(exported, threads, iothreads === undefined)
   }
 
   /**
@@ -108,7 +170,8 @@ export class NBDServer {
   }
 
   /**
-   * Ends: no more clients; what is in flight is answered, for `timeoutMs` at the most; nodes are flushed and closed.
+   * Ends: no more clients; what is in flight is answered, for `timeoutMs` at the most; nodes are flushed, and closed
+   * unless their owner keeps them.
    *
    * @throws NBDError of kind `request` when the last flush failed
    */
@@ -116,30 +179,75 @@ export class NBDServer {
     this.#closing = true
     await Promise.all(this.#listeners.map((listener) => listener.close()))
     for (const { fd } of this.#waiting.splice(0)) closeFd(fd)
-    await this.#tellAll(STOP_CONNECTIONS)
+    await this.#tellAll(STOP_CONNECTIONS, this.#number)
     const timer = setTimeout(() => {
       log.warn(`connections did not end within ${timeoutMs} ms: aborting them`)
-      void this.#tellAll(ABORT_CONNECTIONS)
+      void this.#tellAll(ABORT_CONNECTIONS, this.#number)
     }, timeoutMs)
     await Promise.all(this.#serving)
     clearTimeout(timer)
     try {
-      for (const node of this.#nodes) {
-        await node.flush().catch((error: unknown) => {
-          throw new NBDError('request', `the last flush failed, and data may be lost: ${reason(error)}`, {
-            cause: error
-          })
-        })
-      }
+      await this.#flushNodes()
     } finally {
-      await Promise.all(this.#places.map(({ thread }) => thread.stop()))
-      for (const node of this.#nodes) await node.close()
+      await this.#letThreadsGo()
+      const own = [...this.#exports.values()].filter(({ keepNode }) => !keepNode)
+      for (const node of new Set(own.map(({ node }) => node))) await node.close()
+      this.#exports.clear()
     }
   }
 
-  async #tellAll(entry: typeof STOP_CONNECTIONS): Promise<void> {
-    // A thread that died has no connections to be told.
-    await Promise.allSettled(this.#places.map(({ thread }) => thread.run(entry, undefined)))
+  #checkNew(name: string): void {
+    if (this.#closing) throw configError('the server is closed')
+    if (this.#exports.has(name)) throw configError(`there is an export '${name}' already`)
+  }
+
+  /** Threads for an export that is bound to none. */
+  async #startThreads(): Promise<IOThread[]> {
+    const count = this.#options.iothreads ?? Math.min(availableParallelism(), MAX_DEFAULT_IOTHREADS)
+    // No id that a user gives begins so.
+    const ids = Array.from({ length: count }, () => `#io${this.#ownThreads++}`)
+    const started = await Promise.allSettled(ids.map((id) => IOThread.start(id)))
+    const threads = started.flatMap((result) => (result.status === 'fulfilled' ? [result.value] : []))
+    for (const result of started) {
+      if (result.status === 'fulfilled') continue
+      await Promise.all(threads.map((thread) => thread.stop()))
+      throw result.reason
+    }
+    return threads
+  }
+
+  /** Lets every thread know of a new export, and every new thread of all exports. */
+  async #publish(exported: Exported, threads: IOThread[], own: boolean): Promise<void> {
+    for (const thread of threads) {
+      let place = this.#places.get(thread)
+      if (!place) {
+        place = this.#newPlace(thread, own)
+        for (const other of this.#exports.values()) void this.#tell(place, other)
+      }
+      exported.places.add(place)
+    }
+    this.#exports.set(exported.description.name, exported)
+    await Promise.all([...this.#places.values()].map((place) => this.#tell(place, exported)))
+    if (exported.lost !== undefined) throw new NBDError('bug', exported.lost)
+  }
+
+  #newPlace(thread: IOThread, own: boolean): Place {
+    const release = thread.onFault((error) => this.#lost(place, error))
+    const place: Place = { thread, own, connections: 0, release }
+    this.#places.set(thread, place)
+    return place
+  }
+
+  /** Tells a thread of an export; one that dies is told in vain, which `#lost` sees to. */
+  async #tell({ thread }: Place, { description, places, lost }: Exported): Promise<void> {
+    const servedHere = [...places].some((place) => place.thread === thread)
+    const { name } = description
+    const server = this.#number
+    const told = [thread.run(ADD_EXPORT, { server, description: { ...description, servedHere } })]
+    if (lost !== undefined) told.push(thread.run(LOSE_EXPORT, { server, name, why: lost }))
+    await Promise.all(told).catch((error: unknown) => {
+      if (thread.fault === undefined) throw error
+    })
   }
 
   #accept(client: Accepted): void {
@@ -153,40 +261,77 @@ export class NBDServer {
     }
   }
 
-  #serve({ fd, peer }: Accepted): void {
-    if (this.#places.length === 0) {
-      closeFd(fd)
-      return
-    }
-    const place = this.#places.reduce((least, other) =>
-      other.connections < least.connections ? other : least
-    )
-    place.connections++
-    const served = place.thread
-      .run(SERVE_CONNECTION, {
-        id: this.#nextConnection++,
-        fd,
-        peer,
-        onHelpWanted: undefined,
-        handshakeTimeoutMs: this.#handshakeTimeoutMs,
-        state: ConnectionState.allocate(NBD_MAX_IN_FLIGHT_BYTES)
-      })
+  #serve(client: Accepted): void {
+    const served = this.#connection(client)
       .catch((error: unknown) => {
-        log.error({ err: error, peer }, 'a connection was lost')
-        return { negotiated: false }
+        log.error({ err: error, peer: client.peer }, 'a connection was lost')
+        return false
       })
-      .then(({ negotiated }) => {
-        place.connections--
+      .then((negotiated) => {
         this.#serving.delete(served)
         this.#ended(negotiated)
       })
     this.#serving.add(served)
   }
 
+  /** @returns whether the client got as far as an export */
+  async #connection({ fd, peer }: Accepted): Promise<boolean> {
+    const place = leastLoaded(this.#places.values())
+    if (!place) {
+      closeFd(fd)
+      return false
+    }
+    const handshakeTimeoutMs = this.#options.handshakeTimeoutMs ?? NBD_HANDSHAKE_TIMEOUT_MS
+    const handOver = {
+      id: nextConnection++,
+      server: this.#number,
+      fd,
+      taken: notTaken(),
+      peer,
+      state: ConnectionState.allocate(NBD_MAX_IN_FLIGHT_BYTES),
+      onHelpWanted: undefined
+    }
+    const { negotiated, moved } = await this.#run(place, SERVE_CONNECTION, {
+      ...handOver,
+      handshakeTimeoutMs
+    })
+    if (!moved) return negotiated
+    const next = leastLoaded(this.#exports.get(moved.negotiated.exportName)!.places)
+    if (!next || this.#closing) closeFd(moved.fd)
+    else await this.#run(next, SERVE_NEGOTIATED, { ...handOver, ...moved, taken: notTaken() })
+    return true
+  }
+
+  /** Has a thread serve a connection; resolves when it is done. */
+  async #run<A extends ConnectionHandOver>(
+    place: Place,
+    entry: EntryPoint<A, ConnectionEnd>,
+    handOver: A
+  ): Promise<ConnectionEnd> {
+    place.connections++
+    try {
+      return await place.thread.run(entry, handOver)
+    } catch (error) {
+      // The thread died. What it had taken was closed with it.
+      if (Atomics.load(handOver.taken, 0) === 0) closeFd(handOver.fd)
+      throw error
+    } finally {
+      place.connections--
+    }
+  }
+
   #lost(place: Place, error: Error): void {
-    log.error({ err: error, iothread: place.thread.id }, 'an IOThread died')
-    this.#places.splice(this.#places.indexOf(place), 1)
-    this.onFault?.(error, this.#places.length)
+    const { id } = place.thread
+    log.error({ err: error, iothread: id }, `IOThread ${id} died: ${reason(error)}`)
+    this.#places.delete(place.thread)
+    for (const exported of this.#exports.values()) {
+      if (!exported.places.delete(place) || exported.places.size > 0) continue
+      const { name } = exported.description
+      exported.lost = `export '${name}' is not served any more: IOThread ${id} died`
+      log.error({ export: name }, exported.lost)
+      void this.#tellAll(LOSE_EXPORT, { server: this.#number, name, why: exported.lost })
+    }
+    this.onFault?.(error, this.#places.size)
   }
 
   #ended(negotiated: boolean): void {
@@ -195,4 +340,37 @@ export class NBDServer {
     if (next) this.#serve(next)
     else if (this.#wasUsed && this.#serving.size === 0 && !this.#closing) this.onLastClient?.()
   }
+
+  async #tellAll<A>(entry: EntryPoint<A, void>, argument: A): Promise<void> {
+    // A thread that dies meanwhile has nothing to be told.
+    await Promise.allSettled([...this.#places.keys()].map((thread) => thread.run(entry, argument)))
+  }
+
+  async #flushNodes(): Promise<void> {
+    for (const { node } of this.#exports.values()) {
+      await node.flush().catch((error: unknown) => {
+        throw new NBDError('request', `the last flush failed, and data may be lost: ${reason(error)}`, {
+          cause: error
+        })
+      })
+    }
+  }
+
+  /** Ends the server's own threads; the others forget it. */
+  async #letThreadsGo(): Promise<void> {
+    for (const { thread, own, release } of this.#places.values()) {
+      release()
+      if (own) await thread.stop()
+      else await thread.run(FORGET_EXPORTS, this.#number).catch(() => undefined)
+    }
+    this.#places.clear()
+  }
 }
+
+function leastLoaded(places: Iterable<Place>): Place | undefined {
+  let least: Place | undefined
+  for (const place of places) if (!least || place.connections < least.connections) least = place
+  return least
+}
+
+const notTaken = (): Int32Array => new Int32Array(new SharedArrayBuffer(Int32Array.BYTES_PER_ELEMENT))

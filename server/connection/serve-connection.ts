@@ -1,20 +1,23 @@
 /**
- * One client's connection, from hand-over to its end, in the IOThread that it was given to; and the parts that other
+ * One client's connection in the IOThreads that it is given to, from hand-over to its end; and the parts that other
  * threads take in it.
+ *
+ * The IOThread that negotiates need not be one of those that serve the export which the client chooses. Then it gives
+ * the connection back to the main thread, which gives it to one of these.
  *
  * @context an IOThread
  */
 import { aioWaitKick, aioWaitWhile } from '../../shared/aio/aio-wait.ts'
 import { scheduleRemote, type BottomHalfHandle } from '../../shared/aio/bottom-half.ts'
 import { Coroutine, type CoroutineFn } from '../../shared/coroutine/coroutine.ts'
-import { bugError, NBDError } from '../../shared/errors/nbd-error.ts'
+import { NBDError } from '../../shared/errors/nbd-error.ts'
 import type { QIOChannel } from '../../shared/io/channel.ts'
 import { QIOChannelSocket, type SocketHandle } from '../../shared/io/channel-socket.ts'
 import { WindowReader } from '../../shared/io/window-reader.ts'
 import type { EntryPoint } from '../../shared/aio/entry-point.ts'
 import { log } from '../../shared/log/log.ts'
-import { contextsOf } from '../export/meta-context.ts'
-import { findExport } from '../export/export-table.ts'
+import { exportTable } from '../export/export-table.ts'
+import { selectContexts } from '../export/meta-context.ts'
 import type { NBDMode } from '../negotiation/nbd-mode.ts'
 import { negotiate } from '../negotiation/newstyle.ts'
 import type { Negotiated } from '../negotiation/option-context.ts'
@@ -26,33 +29,52 @@ import { ReceiveLoop, type ReceiveLoopOptions } from '../transmission/receive-lo
 export interface ConnectionHandOver {
   /** Of the connection, chosen by the main thread. */
   id: number
-  /** A descriptor of the connected socket; the IOThread closes it. */
+  /** Number of the server. */
+  server: number
+  /** A descriptor of the connected socket; the IOThread's to close from when it has set `taken`. */
   fd: number
+  /** One word of shared memory, 0 until then. */
+  taken: Int32Array
   /** Who is at the other end, for the log. */
   peer: string
-  handshakeTimeoutMs: number
   /** Of its ConnectionState. */
   state: SharedArrayBuffer
   /** Is scheduled when other threads should take part; absent when there are none. */
   onHelpWanted: BottomHalfHandle | undefined
 }
 
-/** What became of it. */
+/** A connection that nothing was read from. */
+export interface NewConnection extends ConnectionHandOver {
+  handshakeTimeoutMs: number
+}
+
+/** A connection that is negotiated. */
+export interface NegotiatedConnection extends ConnectionHandOver {
+  negotiated: NegotiatedDescription
+  /** What the client has sent behind the negotiation, as far as it was received. */
+  unread: Uint8Array
+}
+
+/** What became of a connection. */
 export interface ConnectionEnd {
   /** The client got as far as an export. */
   negotiated: boolean
+  /** It lives on, and is to be served elsewhere: `fd` is the receiver's. */
+  moved?: Pick<NegotiatedConnection, 'fd' | 'negotiated' | 'unread'>
 }
 
 /** What was negotiated, for another thread that serves the same export. */
 export interface NegotiatedDescription {
   exportName: string
   mode: NBDMode
+  /** Names of the metadata contexts that were chosen; their ids follow from them. */
   contexts: string[]
 }
 
 /** Lets a thread take part in a connection that another has begun. */
 export interface ConnectionPart {
   id: number
+  server: number
   socket: SocketHandle
   peer: string
   state: SharedArrayBuffer
@@ -62,7 +84,10 @@ export interface ConnectionPart {
 
 const entry = <A, R>(name: string): EntryPoint<A, R> => ({ module: import.meta.url, name })
 
-export const SERVE_CONNECTION = entry<ConnectionHandOver, ConnectionEnd>('serveConnection')
+/** A connection from its start on. */
+export const SERVE_CONNECTION = entry<NewConnection, ConnectionEnd>('serveConnection')
+/** A connection that another IOThread has negotiated. */
+export const SERVE_NEGOTIATED = entry<NegotiatedConnection, ConnectionEnd>('serveNegotiated')
 /** Makes a connection ready for other threads to take part. */
 export const SHARE_CONNECTION = entry<
   { id: number; readAhead: SharedArrayBuffer },
@@ -70,14 +95,15 @@ export const SHARE_CONNECTION = entry<
 >('shareConnection')
 /** Takes part in a connection, until it ends. */
 export const JOIN_CONNECTION = entry<ConnectionPart, void>('joinConnection')
-/** Lets every connection of the thread end after what it has in flight. */
-export const STOP_CONNECTIONS = entry<undefined, void>('stopConnections')
-/** Ends every connection of the thread at once. */
-export const ABORT_CONNECTIONS = entry<undefined, void>('abortConnections')
+/** Lets every connection of a server end after what it has in flight. */
+export const STOP_CONNECTIONS = entry<number, void>('stopConnections')
+/** Ends every connection of a server at once. */
+export const ABORT_CONNECTIONS = entry<number, void>('abortConnections')
 
 /** A connection, or a part in one. */
 interface Connection {
   readonly id: number
+  readonly server: number
   channel: QIOChannel
   /** From the end of negotiation on. */
   loop: ReceiveLoop | undefined
@@ -85,29 +111,73 @@ interface Connection {
 
 const connections = new Set<Connection>()
 
-export function stopConnections(): void {
-  for (const { channel, loop } of connections) {
+const connectionsOf = (server: number): Connection[] =>
+  [...connections].filter((connection) => connection.server === server)
+
+export function stopConnections(server: number): void {
+  for (const { channel, loop } of connectionsOf(server)) {
     if (loop) loop.stop()
     else channel.shutdown('both')
   }
 }
 
-export function abortConnections(): void {
-  for (const { channel } of connections) channel.shutdown('both')
+export function abortConnections(server: number): void {
+  for (const { channel } of connectionsOf(server)) channel.shutdown('both')
 }
 
-/** Resolves when the connection is closed; what goes wrong on it is logged here and concerns nobody else. */
-export async function serveConnection(handOver: ConnectionHandOver): Promise<ConnectionEnd> {
-  const { id, fd, peer } = handOver
-  const connection: Connection = { id, channel: new QIOChannelSocket(fd), loop: undefined }
-  const state = new ConnectionState(handOver.state)
+/** Resolves when the connection is closed here; what goes wrong on it is logged here and concerns nobody else. */
+export async function serveConnection(handOver: NewConnection): Promise<ConnectionEnd> {
+  const { peer } = handOver
+  const channel = open(handOver)
+  const reader = new WindowReader(channel)
   log.info({ peer }, 'client connected')
-  await attend(connection, peer, () => serve(connection, handOver, state))
-  // The last one to close ends the stream, behind what the others have sent.
-  state.removePart()
-  if (state.parts > 0) await aioWaitWhile(() => state.parts > 0)
-  await connection.channel.close()
-  log.info({ peer }, 'client disconnected')
+  let moved: ConnectionEnd['moved']
+  const ended = await serveUntilClosed(handOver, channel, function* (connection) {
+    const negotiated = yield* negotiateInTime(channel, reader, handOver)
+    if (negotiated?.exp.servedHere === false) moved = yield* giveUp(channel, reader, negotiated)
+    else if (negotiated) yield* transmit(connection, handOver, reader, negotiated)
+    return moved !== undefined
+  })
+  return moved ? { negotiated: true, moved } : ended
+}
+
+/** Resolves as `serveConnection` does. */
+export async function serveNegotiated(handOver: NegotiatedConnection): Promise<ConnectionEnd> {
+  const channel = open(handOver)
+  const reader = new WindowReader(channel)
+  reader.putUnread(Buffer.from(handOver.unread))
+  await serveUntilClosed(handOver, channel, function* (connection) {
+    yield* transmit(connection, handOver, reader, fromDescription(handOver.server, handOver.negotiated))
+    return false
+  })
+  return { negotiated: true }
+}
+
+function open({ fd, taken }: ConnectionHandOver): QIOChannelSocket {
+  const channel = new QIOChannelSocket(fd)
+  Atomics.store(taken, 0, 1)
+  return channel
+}
+
+/** @param body returns whether the connection goes on elsewhere */
+async function serveUntilClosed(
+  { id, server, peer, state: memory }: ConnectionHandOver,
+  channel: QIOChannelSocket,
+  body: (connection: Connection) => CoroutineFn<boolean>
+): Promise<ConnectionEnd> {
+  const connection: Connection = { id, server, channel, loop: undefined }
+  let goesOn = false
+  await attend(connection, peer, function* () {
+    goesOn = yield* body(connection)
+  })
+  if (!goesOn) {
+    // The last one to close ends the stream, behind what the others have sent.
+    const state = new ConnectionState(memory)
+    state.removePart()
+    if (state.parts > 0) await aioWaitWhile(() => state.parts > 0)
+  }
+  await channel.close()
+  if (!goesOn) log.info({ peer }, 'client disconnected')
   return { negotiated: connection.loop !== undefined }
 }
 
@@ -123,14 +193,13 @@ export async function shareConnection({
   if (!loop) return undefined
   const socket = await loop.share({ readAhead: new ReadAhead(readAhead) })
   if (socket.fd < 0) return undefined
-  const { exp, mode, contexts } = loop.negotiated
-  const negotiated = { exportName: exp.name, mode, contexts: contexts.map(({ name }) => name) }
-  return { socket, negotiated }
+  return { socket, negotiated: toDescription(loop.negotiated) }
 }
 
 /** Resolves when the connection has ended, as far as this thread is concerned. */
 export async function joinConnection({
   id,
+  server,
   socket,
   peer,
   state: memory,
@@ -139,11 +208,17 @@ export async function joinConnection({
 }: ConnectionPart): Promise<void> {
   const channel = QIOChannelSocket.attach(socket)
   const state = new ConnectionState(memory)
-  const loop = new ReceiveLoop(channel, fromDescription(negotiated), state, new WindowReader(channel), {
-    mayShare: true
-  })
+  const loop = new ReceiveLoop(
+    channel,
+    fromDescription(server, negotiated),
+    state,
+    new WindowReader(channel),
+    {
+      mayShare: true
+    }
+  )
   loop.join({ readAhead: new ReadAhead(readAhead) })
-  const connection: Connection = { id, channel, loop }
+  const connection: Connection = { id, server, channel, loop }
   await attend(connection, peer, () => loop.run())
   await channel.close()
   state.removePart()
@@ -168,30 +243,59 @@ async function attend(connection: Connection, peer: string, body: () => Coroutin
   }
 }
 
-function* serve(connection: Connection, handOver: ConnectionHandOver, state: ConnectionState): CoroutineFn {
-  const { peer, handshakeTimeoutMs, onHelpWanted } = handOver
-  const { channel } = connection
-  const reader = new WindowReader(channel)
+function* negotiateInTime(
+  channel: QIOChannelSocket,
+  reader: WindowReader,
+  { server, peer, handshakeTimeoutMs }: NewConnection
+): CoroutineFn<Negotiated | undefined> {
   const timer = setTimeout(() => {
     log.warn({ peer }, `no export chosen within ${handshakeTimeoutMs} ms: disconnecting`)
     channel.shutdown('both')
   }, handshakeTimeoutMs)
-  let negotiated: Negotiated | undefined
   try {
-    negotiated = yield* negotiate(channel, reader)
+    return yield* negotiate(channel, reader, exportTable(server))
   } finally {
     clearTimeout(timer)
   }
-  if (!negotiated) return
+}
+
+function* transmit(
+  connection: Connection,
+  { peer, state, onHelpWanted }: ConnectionHandOver,
+  reader: WindowReader,
+  negotiated: Negotiated
+): CoroutineFn {
   log.info({ peer, export: negotiated.exp.name }, 'client uses an export')
   const options: ReceiveLoopOptions =
     onHelpWanted === undefined ? {} : { mayShare: true, onHelpWanted: () => scheduleRemote(onHelpWanted) }
-  connection.loop = new ReceiveLoop(channel, negotiated, state, reader, options)
+  const { channel } = connection
+  connection.loop = new ReceiveLoop(channel, negotiated, new ConnectionState(state), reader, options)
   yield* connection.loop.run()
 }
 
-function fromDescription({ exportName, mode, contexts }: NegotiatedDescription): Negotiated {
-  const exp = findExport(exportName)
-  if (!exp) throw bugError(`export '${exportName}' is not served here`)
-  return { exp, mode, contexts: contextsOf(exp).filter(({ name }) => contexts.includes(name)) }
+/** Nothing of the connection is left in this thread. */
+function* giveUp(
+  channel: QIOChannelSocket,
+  reader: WindowReader,
+  negotiated: Negotiated
+): CoroutineFn<ConnectionEnd['moved']> {
+  // The last answer may still be on its way.
+  yield* channel.yield('out')
+  const { fd, unread } = channel.detach()
+  // A copy, since posting a Buffer posts all of the memory that it is a part of.
+  const bytes = new Uint8Array(Buffer.concat([reader.takeUnread(), unread]))
+  return { fd, negotiated: toDescription(negotiated), unread: bytes }
+}
+
+const toDescription = ({ exp, mode, contexts }: Negotiated): NegotiatedDescription => ({
+  exportName: exp.name,
+  mode,
+  contexts: contexts.map(({ name }) => name)
+})
+
+/** @throws NBDError of kind `transport` when the export is served no more */
+function fromDescription(server: number, { exportName, mode, contexts }: NegotiatedDescription): Negotiated {
+  const exp = exportTable(server).find(exportName)
+  if (typeof exp === 'string') throw new NBDError('transport', exp)
+  return { exp, mode, contexts: contexts.flatMap((name) => selectContexts(exp, name)) }
 }

@@ -19,38 +19,51 @@ import { NBD_MAX_BUFFER_SIZE } from '../../shared/protocol/limits.ts'
 import type { BlockSizes } from '../../shared/protocol/messages/export-info.ts'
 import '../../shared/block/drivers/index.ts'
 import { attachNode } from '../../shared/block/driver-registry.ts'
-import type { BlockNode, NodeHandle } from '../../shared/block/block-node.ts'
+import type { BlockLimits, BlockNode, NodeHandle } from '../../shared/block/block-node.ts'
 import { ExportGate } from './export-gate.ts'
 
-/** What an IOThread needs to serve an export: postable. */
+/** What an IOThread must know to tell of an export, and to serve it: postable. */
 export interface ExportDescription {
   name: string
   /** Empty when there is none. */
   description: string
   /** Several connections at a time are allowed. */
   shared: boolean
+  size: number
+  readOnly: boolean
+  limits: BlockLimits
   node: NodeHandle
   /** Of its ExportGate. */
   gate: SharedArrayBuffer
+  /** This thread is one of those that serve it; the others hand their clients over. */
+  servedHere: boolean
 }
 
 export class NBDExport {
   readonly name: string
   readonly description: string
-  readonly node: BlockNode
+  readonly size: number
+  readonly readOnly: boolean
   readonly blockSizes: BlockSizes
+  readonly servedHere: boolean
   /** Requests in flight are inside. */
   readonly gate: ExportGate
   readonly #shared: boolean
+  readonly #handle: NodeHandle
+  #node: BlockNode | undefined
 
-  /** @context the IOThread that is to serve it */
-  constructor({ name, description, shared, node, gate }: ExportDescription) {
+  /** @context an IOThread */
+  constructor(exported: ExportDescription) {
+    const { name, description, shared, size, readOnly, limits, node, gate, servedHere } = exported
     this.name = name
     this.description = description
-    this.node = attachNode(node)
     this.gate = new ExportGate(gate)
+    this.size = size
+    this.readOnly = readOnly
+    this.servedHere = servedHere
     this.#shared = shared
-    const { requestAlignment, optimalTransfer } = this.node.limits
+    this.#handle = node
+    const { requestAlignment, optimalTransfer } = limits
     this.blockSizes = {
       minimum: requestAlignment,
       preferred: Math.max(optimalTransfer, requestAlignment, 512),
@@ -58,12 +71,9 @@ export class NBDExport {
     }
   }
 
-  get size(): number {
-    return this.node.length
-  }
-
-  get readOnly(): boolean {
-    return this.node.readOnly
+  /** The node, attached when it is first needed: a thread that only negotiates runs none of its driver's code. */
+  get node(): BlockNode {
+    return (this.#node ??= attachNode(this.#handle))
   }
 
   /** Transmission flags: what a client of this export may ask for. */

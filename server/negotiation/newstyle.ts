@@ -40,6 +40,7 @@ import { encodeOptionReply } from '../../shared/protocol/messages/option-reply.t
 import { decodeOptionRequest, NBD_OPTION_SIZE } from '../../shared/protocol/messages/option-request.ts'
 import { encodeTruncated } from '../../shared/protocol/string.ts'
 import { Memory } from '../../shared/syscall/memory.ts'
+import type { ExportTable } from '../export/export-table.ts'
 import { NBD_MODE_SIMPLE } from './nbd-mode.ts'
 import { optAbort } from './opt-abort.ts'
 import { optExportName } from './opt-export-name.ts'
@@ -62,10 +63,15 @@ const handlers = new Map<number, OptionHandler>([
 /**
  * Negotiates with one client.
  *
+ * @param exports what it may choose from
  * @returns what to serve, or undefined when the client has left
  * @throws NBDError of kind `protocol` or `transport`: the connection must be closed
  */
-export function* negotiate(channel: QIOChannel, reader: WindowReader): CoroutineFn<Negotiated | undefined> {
+export function* negotiate(
+  channel: QIOChannel,
+  reader: WindowReader,
+  exports: ExportTable
+): CoroutineFn<Negotiated | undefined> {
   const header = Memory.allocate(NBD_OPTION_SIZE)
   yield* writeBytes(channel, encodeGreeting(NBD_FLAG_FIXED_NEWSTYLE | NBD_FLAG_NO_ZEROES))
   if (!(yield* reader.readAllEof(header, 0, NBD_CLIENT_FLAGS_SIZE))) return undefined
@@ -75,6 +81,7 @@ export function* negotiate(channel: QIOChannel, reader: WindowReader): Coroutine
   }
   const fixed = (flags & NBD_FLAG_C_FIXED_NEWSTYLE) !== 0
   const state: NegotiationState = {
+    exports,
     mode: NBD_MODE_SIMPLE,
     noZeroes: (flags & NBD_FLAG_C_NO_ZEROES) !== 0,
     contexts: undefined

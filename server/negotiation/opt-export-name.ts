@@ -5,7 +5,6 @@ import type { CoroutineFn } from '../../shared/coroutine/coroutine.ts'
 import { protocolError } from '../../shared/errors/nbd-error.ts'
 import { encodeExportNameAnswer } from '../../shared/protocol/messages/export-info.ts'
 import { decodeString } from '../../shared/protocol/string.ts'
-import { findExport } from '../export/export-table.ts'
 import { NBD_MODE_STRUCTURED } from './nbd-mode.ts'
 import { transmit, type NegotiationState, type Negotiated } from './option-context.ts'
 
@@ -20,8 +19,8 @@ export function* optExportName(
 ): CoroutineFn<Negotiated> {
   const name = decodeString(payload)
   if (typeof name !== 'string') throw protocolError(`NBD_OPT_EXPORT_NAME: the name ${name.problem}`)
-  const exp = findExport(name)
-  if (!exp) throw protocolError(`NBD_OPT_EXPORT_NAME: there is no export '${name}'`)
+  const exp = state.exports.find(name)
+  if (typeof exp === 'string') throw protocolError(`NBD_OPT_EXPORT_NAME: ${exp}`)
   yield* write(
     encodeExportNameAnswer(exp.size, exp.flags(state.mode >= NBD_MODE_STRUCTURED), !state.noZeroes)
   )

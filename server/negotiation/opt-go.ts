@@ -15,7 +15,6 @@ import {
   encodeInfoText
 } from '../../shared/protocol/messages/export-info.ts'
 import { decodeInfoRequest } from '../../shared/protocol/messages/info-request.ts'
-import { findExport } from '../export/export-table.ts'
 import { NBD_MODE_STRUCTURED } from './nbd-mode.ts'
 import { transmit, type OptionHandler } from './option-context.ts'
 
@@ -25,9 +24,9 @@ export const optGo: OptionHandler = function* ({ option, payload, state, reply, 
     yield* refuse(NBD_REP_ERR_INVALID, `${nbdOptLookup(option)}: ${request.problem}`)
     return 'go on'
   }
-  const exp = findExport(request.name)
-  if (!exp) {
-    yield* refuse(NBD_REP_ERR_UNKNOWN, `there is no export '${request.name}'`)
+  const exp = state.exports.find(request.name)
+  if (typeof exp === 'string') {
+    yield* refuse(NBD_REP_ERR_UNKNOWN, exp)
     return 'go on'
   }
   yield* reply(NBD_REP_INFO, encodeInfoExport(exp.size, exp.flags(state.mode >= NBD_MODE_STRUCTURED)))

@@ -12,7 +12,6 @@ import {
   decodeMetaContextQuery,
   encodeMetaContextReply
 } from '../../shared/protocol/messages/meta-context.ts'
-import { findExport } from '../export/export-table.ts'
 import { contextsOf, listContexts, selectContexts } from '../export/meta-context.ts'
 import { NBD_MODE_STRUCTURED } from './nbd-mode.ts'
 import type { OptionHandler } from './option-context.ts'
@@ -31,9 +30,9 @@ export const optMetaContext: OptionHandler = function* ({ option, payload, state
     yield* refuse(error, `${nbdOptLookup(option)}: ${request.problem}`)
     return 'go on'
   }
-  const exp = findExport(request.name)
-  if (!exp) {
-    yield* refuse(NBD_REP_ERR_UNKNOWN, `there is no export '${request.name}'`)
+  const exp = state.exports.find(request.name)
+  if (typeof exp === 'string') {
+    yield* refuse(NBD_REP_ERR_UNKNOWN, exp)
     return 'go on'
   }
 

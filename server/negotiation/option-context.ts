@@ -1,5 +1,6 @@
 /** What the code of an option works on: the state of one negotiation, and the way to answer. */
 import type { CoroutineFn } from '../../shared/coroutine/coroutine.ts'
+import type { ExportTable } from '../export/export-table.ts'
 import type { NBDExport } from '../export/nbd-export.ts'
 import type { MetaContext } from '../export/meta-context.ts'
 import type { NBDMode } from './nbd-mode.ts'
@@ -15,6 +16,7 @@ export interface OptionContext {
 }
 
 export interface NegotiationState {
+  readonly exports: ExportTable
   mode: NBDMode
   /** The client does not want the 124 zeroes behind the answer to EXPORT_NAME. */
   noZeroes: boolean
