@@ -6,6 +6,7 @@ import { parseSize } from '../../shared/config/size.ts'
 import { LOG_LEVELS } from '../../shared/log/log.ts'
 import { NBD_DEFAULT_PORT } from '../../shared/protocol/uri.ts'
 import type { ImageOptions } from '../../shared/block/open-image.ts'
+import { GRAPH_OPTIONS } from './graph-steps.ts'
 import type { ListenAddress } from '../listener/nbd-listener.ts'
 import type { ExportOptions, NBDServerOptions } from '../nbd-server.ts'
 
@@ -75,6 +76,21 @@ export const serveOptions = {
     requiresArg: true,
     describe: 'Threads that serve; one per processor, up to 4, if not given'
   },
+  object: {
+    type: 'string',
+    requiresArg: true,
+    describe: 'Make an object: iothread,id=ID[,poll-max-ns=N...]'
+  },
+  blockdev: {
+    type: 'string',
+    requiresArg: true,
+    describe: 'Open a node, instead of IMAGE: driver=file,node-name=NAME,filename=FILE'
+  },
+  export: {
+    type: 'string',
+    requiresArg: true,
+    describe: 'Serve a node: nbd,id=ID,node-name=NAME[,name=...,writable=on,iothread=ID]'
+  },
   'log-level': {
     choices: LOG_LEVELS,
     requiresArg: true,
@@ -83,6 +99,17 @@ export const serveOptions = {
   },
   'pid-file': { type: 'string', requiresArg: true, describe: 'Write the process id to this file when ready' }
 } as const satisfies Record<string, Options>
+
+/** Options that mean IMAGE, each with what says the same of a node or an export. */
+const ofImage: Record<string, string> = {
+  format: 'the driver is the format',
+  'read-only': 'say read-only=on there',
+  'export-name': 'say name=... in --export',
+  description: 'say description=... in --export',
+  offset: 'use driver=raw,offset=...',
+  size: 'use driver=raw,size=...',
+  iothreads: 'use --object iothread and iothread=... in --export'
+}
 
 export type ServeArguments = ArgumentsCamelCase<
   InferredOptionTypes<typeof serveOptions> & { image: string | undefined }
@@ -93,11 +120,12 @@ export const buildServe = (
 ): Argv<InferredOptionTypes<typeof serveOptions> & { image: string | undefined }> =>
   yargs
     .usage(
-      'mqnbd serve IMAGE [options]\n\nServes IMAGE to NBD clients: a file, a block device, or memory:SIZE.'
+      'mqnbd serve IMAGE [options]\nmqnbd serve --blockdev ... --export ... [options]\n\n' +
+        'Serves IMAGE to NBD clients: a file, a block device, or memory:SIZE. Or opens nodes and serves several of them.'
     )
     .positional('image', { type: 'string', describe: 'File, block device, or memory:SIZE' })
     .options(serveOptions)
-    .check(({ image }) => !!image || 'serve: which IMAGE?')
+    .check((args) => misplaced(args) ?? true)
     .check(() => oddBoolean(process.argv) ?? true)
     .example('mqnbd serve disk.img -t', 'serve disk.img at nbd://localhost:10809 until Ctrl-C')
     .example(
@@ -105,6 +133,10 @@ export const buildServe = (
       'read-only, on a Unix socket, for one round of clients'
     )
     .example('mqnbd serve memory:1G -p 0', 'an empty disk in memory, on a free port')
+    .example(
+      'mqnbd serve --blockdev file,node-name=a,filename=a.img --export nbd,id=a,node-name=a',
+      'a.img, read-only, under the name a; both options may be repeated'
+    )
 
 /** @throws NBDError of kind `config` */
 export const imageOptions = (args: ServeArguments): ImageOptions => ({
@@ -119,11 +151,16 @@ export const imageOptions = (args: ServeArguments): ImageOptions => ({
 /** @throws NBDError of kind `config` */
 export const serverOptions = (args: ServeArguments): NBDServerOptions => ({
   maxConnections: parseInteger(args.shared, '--shared', 0, MAX_CONNECTIONS),
-  iothreads:
-    args.iothreads === undefined ? undefined : parseInteger(args.iothreads, '--iothreads', 1, MAX_IOTHREADS)
+  iothreads: ownIOThreads(args)
 })
 
-export const exportOptions = (args: ServeArguments): ExportOptions => ({
+/** Threads of an export that is bound to none: with `--export` it has one, as in QEMU. */
+function ownIOThreads({ image, iothreads }: ServeArguments): number | undefined {
+  if (image === undefined) return 1
+  return iothreads === undefined ? undefined : parseInteger(iothreads, '--iothreads', 1, MAX_IOTHREADS)
+}
+
+export const exportOptions = (args: ServeArguments): ExportOptions & { name: string } => ({
   name: args.exportName,
   description: args.description
 })
@@ -144,6 +181,15 @@ export const pidFile = (args: ServeArguments): string | undefined =>
 function nonEmpty(text: string, question: string): string {
   if (text === '') throw configError(question)
   return text
+}
+
+/** IMAGE is one way to say what to serve, the options of a graph are the other. @returns what is wrong */
+function misplaced(args: Partial<ServeArguments>): string | undefined {
+  const graph = GRAPH_OPTIONS.find((option) => args[option] !== undefined)
+  if (graph === undefined) return args.image ? undefined : 'serve: which IMAGE?'
+  if (args.image !== undefined) return `serve: give either IMAGE or --${graph}, not both`
+  const alien = Object.entries(ofImage).find(([option]) => args[option as keyof ServeArguments])
+  return alien && `serve: --${alien[0]} goes with IMAGE; with --${graph}, ${alien[1]}`
 }
 
 /** yargs takes `--read-only=maybe` for a no. @returns what is wrong */

@@ -1,6 +1,7 @@
-/** `mqnbd serve`: serves one image until a signal, or until the last client has gone. */
+/** `mqnbd serve`: serves an image, or several nodes, until a signal, or until the last client has gone. */
 import * as fs from 'node:fs'
 import '../../shared/block/drivers/index.ts'
+import type { BlockNode } from '../../shared/block/block-node.ts'
 import { openImage } from '../../shared/block/open-image.ts'
 import { configError } from '../../shared/errors/nbd-error.ts'
 import { reason } from '../../shared/errors/system-error.ts'
@@ -9,7 +10,9 @@ import { formatTcpUri, formatUnixUri } from '../../shared/protocol/uri.ts'
 import { printable } from '../../shared/config/printable.ts'
 import { formatSize } from '../../shared/config/size.ts'
 import type { ListenAddress, NBDListener } from '../listener/nbd-listener.ts'
-import { NBDServer } from '../nbd-server.ts'
+import { NBDServer, type ExportOptions } from '../nbd-server.ts'
+import { graphSteps } from './graph-steps.ts'
+import { Graph } from './serve-graph.ts'
 import {
   exportOptions,
   imageOptions,
@@ -40,22 +43,45 @@ export async function serve(args: ServeArguments): Promise<number> {
   const address = listenAddress(args)
   const pid = pidFile(args)
   const threads = serverOptions(args)
-  const node = await openImage(imageOptions(args))
+  const { exports, close } = await open(args)
   const server = await NBDServer.start(threads)
   try {
-    await server.addExport(node, exportOptions(args))
+    for (const { node, options } of exports) await server.addExport(node, options)
     const ended = untilEnd(server, args.persistent ?? false)
     const listener = await server.listen(address)
     if (pid !== undefined) writePidFile(pid)
-    const access = node.readOnly ? ', read-only' : ''
-    process.stdout.write(
-      `mqnbd: serving '${printable(args.image!)}' (${formatSize(node.length)}${access}) at ${uri(address, listener, args.exportName)}\n`
-    )
+    process.stdout.write(exports.map((exported) => readyLine(exported, address, listener)).join(''))
     return await ended
   } finally {
     await server.close(SHUTDOWN_TIMEOUT_MS)
+    await close()
     if (pid !== undefined) removePidFile(pid)
   }
+}
+
+interface Opened {
+  node: BlockNode
+  /** What the user calls it. */
+  label: string
+  options: ExportOptions & { name: string }
+}
+
+/** What is to be served; `close` is for when the server is closed. */
+async function open(args: ServeArguments): Promise<{ exports: Opened[]; close: () => Promise<void> }> {
+  const graph = args.image === undefined ? await Graph.build(graphSteps(process.argv)) : undefined
+  if (!graph) {
+    const node = await openImage(imageOptions(args))
+    const exported = { node, label: args.image!, options: exportOptions(args) }
+    return { exports: [exported], close: async () => undefined }
+  }
+  const exports = graph.exports.map(({ node, nodeName, options }) => ({ node, label: nodeName, options }))
+  return { exports, close: () => graph.close() }
+}
+
+function readyLine({ node, label, options }: Opened, address: ListenAddress, listener: NBDListener): string {
+  const access = node.readOnly || options.writable === false ? ', read-only' : ''
+  const where = uri(address, listener, options.name)
+  return `mqnbd: serving '${printable(label)}' (${formatSize(node.length)}${access}) at ${where}\n`
 }
 
 /** Resolves with the exit status when the server is to end. */
