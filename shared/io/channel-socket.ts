@@ -133,9 +133,12 @@ export class QIOChannelSocket extends QIOChannel {
    * Gives the connection up without ending it.
    *
    * @returns a descriptor, the caller's, and what was received and not read; the channel is closed
-   * @throws NBDError of kind `bug` when it is still sending; `request` (EMFILE)
+   * @throws NBDError of kind `transport` when the connection has ended; `bug` when it is still sending, or a coroutine
+   *   waits for bytes; `request` (EMFILE)
    */
   detach(): { fd: number; unread: Buffer } {
+    this.#checkWritable()
+    if (this.#reader) throw bugError('a channel is detached that a coroutine reads')
     if (this.#sending) throw bugError('a channel is detached that has not sent everything')
     const fd = duplicateFd(this.#fd)
     this.#socket.destroy()
