@@ -1,8 +1,7 @@
 /** A client that works while something happens to others, and checks all that it is answered. */
 import * as crypto from 'node:crypto'
 import type { Test } from 'tap'
-import type { Mqnbd } from './mqnbd.ts'
-import { RawClient } from './raw-client.ts'
+import { RawClient, type Endpoint } from './raw-client.ts'
 import { NBD_CMD_READ, NBD_CMD_WRITE } from './raw-constants.ts'
 import { waitFor } from './wait-for.ts'
 
@@ -21,8 +20,8 @@ export class Bystander {
   }
 
   /** @param offset of 64 KiB that are its own */
-  static async start(t: Test, server: Mqnbd, offset = 0): Promise<Bystander> {
-    return new Bystander(await RawClient.transmit(t, server), offset)
+  static async start(t: Test, server: Endpoint, offset = 0, name = ''): Promise<Bystander> {
+    return new Bystander(await RawClient.transmit(t, server, { name }), offset)
   }
 
   /** Resolves when it has done some more without a fault. */
