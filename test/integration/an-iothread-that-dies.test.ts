@@ -89,7 +89,12 @@ void t.test('fault - who asks for a lost export is told why, in every way of ask
 void t.test('fault - an export that has other threads left goes on there', async (t) => {
   const server = await serveBound(t, 3, { a: [0, 1], b: [2] })
   const clients: RawClient[] = []
-  for (let i = 0; i < 4; i++) clients.push(await RawClient.transmit(t, server, { name: 'a' }))
+  for (let i = 0; i < 4; i++) {
+    const client = await RawClient.transmit(t, server, { name: 'a' })
+    // When a request is answered, the client is in the thread where it stays.
+    await client.call({ type: NBD_CMD_READ, length: 512 })
+    clients.push(client)
+  }
   await kill(server, 0)
   const answers = await Promise.all(
     clients.map((client) =>

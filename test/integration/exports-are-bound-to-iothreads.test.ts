@@ -26,9 +26,15 @@ async function atWork({ threads }: Bound, clients: RawClient[]): Promise<number[
   })
 }
 
-const connect = async (t: Test, server: Bound, name: string, count: number): Promise<RawClient[]> => {
+/** Clients of an export, each in the thread where it stays. */
+async function connect(t: Test, server: Bound, name: string, count: number): Promise<RawClient[]> {
   const clients: RawClient[] = []
-  for (let i = 0; i < count; i++) clients.push(await RawClient.transmit(t, server, { name }))
+  for (let i = 0; i < count; i++) {
+    const client = await RawClient.transmit(t, server, { name })
+    // When a request is answered, the hand-over is over.
+    await client.call({ type: NBD_CMD_READ, length: 512 })
+    clients.push(client)
+  }
   return clients
 }
 
