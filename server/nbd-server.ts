@@ -8,7 +8,7 @@ import { configError, NBDError } from '../shared/errors/nbd-error.ts'
 import { reason } from '../shared/errors/system-error.ts'
 import type { BlockNode } from '../shared/block/block-node.ts'
 import { IOThread } from '../shared/iothread/io-thread.ts'
-import type { EntryPoint } from '../shared/iothread/messages.ts'
+import type { EntryPoint } from '../shared/aio/entry-point.ts'
 import { log } from '../shared/log/log.ts'
 import {
   NBD_HANDSHAKE_TIMEOUT_MS,
@@ -17,8 +17,10 @@ import {
 } from '../shared/protocol/limits.ts'
 import { stringProblem } from '../shared/protocol/string.ts'
 import { closeFd } from '../shared/syscall/fd.ts'
+import { HelpingThreads } from './connection/helping-threads.ts'
 import {
   ABORT_CONNECTIONS,
+  notTaken,
   SERVE_CONNECTION,
   SERVE_NEGOTIATED,
   STOP_CONNECTIONS,
@@ -28,7 +30,8 @@ import {
 import { ExportGate } from './export/export-gate.ts'
 import { ADD_EXPORT, FORGET_EXPORTS, LOSE_EXPORT } from './export/export-table.ts'
 import type { ExportDescription } from './export/nbd-export.ts'
-import { ConnectionState } from './transmission/connection-state.ts'
+import { ConnectionState, type ConnectionCounters } from './transmission/connection-state.ts'
+import { THREAD_COUNTERS, type ThreadCounters } from './transmission/thread-counters.ts'
 import { NBDListener, type Accepted, type ListenAddress } from './listener/nbd-listener.ts'
 
 /** IOThreads when none were asked for: more than this bring one export little. */
@@ -40,6 +43,19 @@ export interface NBDServerOptions {
   /** Connections at a time; further ones wait for their turn. 0 or absent: any number. */
   maxConnections?: number | undefined
   handshakeTimeoutMs?: number | undefined
+  /** Payload that one connection may have in flight, in requests and in replies not yet sent. Absent: 64 MiB. */
+  maxInFlightBytes?: number | undefined
+}
+
+/** What a server has done so far. */
+export interface ServerCounters {
+  iothreads: (ThreadCounters & { id: string })[]
+  connections: (ConnectionCounters & {
+    id: number
+    peer: string
+    /** Threads that take part in it. */
+    threads: number
+  })[]
 }
 
 export interface ExportOptions {
@@ -72,6 +88,9 @@ interface Exported {
   readonly places: Set<Place>
   /** Why it is served no more. */
   lost?: string
+  readonly gate: ExportGate
+  /** How often it was drained and not resumed. */
+  drains: number
 }
 
 let servers = 0
@@ -91,6 +110,9 @@ export class NBDServer {
   /** Accepted, and not yet given to a thread. */
   readonly #waiting: Accepted[] = []
   readonly #serving = new Set<Promise<void>>()
+  readonly #helping = new HelpingThreads((name) =>
+    [...(this.#exports.get(name)?.places ?? [])].map(({ thread }) => thread)
+  )
   #closing = false
   /** Some client has chosen an export. */
   #wasUsed = false
@@ -139,6 +161,7 @@ export class NBDServer {
     }
     const { length: size, limits } = node
     const shared = this.#maxConnections > 1
+    const gate = ExportGate.allocate()
     const exported: Exported = {
       description: {
         name,
@@ -148,11 +171,13 @@ export class NBDServer {
         readOnly,
         limits,
         node: node.handle(),
-        gate: ExportGate.allocate()
+        gate
       },
       node,
       keepNode,
-      places: new Set()
+      places: new Set(),
+      gate: new ExportGate(gate),
+      drains: 0
     }
     await this.#publish(exported, threads, iothreads === undefined)
   }
@@ -179,6 +204,9 @@ export class NBDServer {
     this.#closing = true
     await Promise.all(this.#listeners.map((listener) => listener.close()))
     for (const { fd } of this.#waiting.splice(0)) closeFd(fd)
+    for (const exported of this.#exports.values()) {
+      for (; exported.drains > 0; exported.drains--) exported.gate.open()
+    }
     await this.#tellAll(STOP_CONNECTIONS, this.#number)
     const timer = setTimeout(() => {
       log.warn(`connections did not end within ${timeoutMs} ms: aborting them`)
@@ -194,6 +222,52 @@ export class NBDServer {
       for (const node of new Set(own.map(({ node }) => node))) await node.close()
       this.#exports.clear()
     }
+  }
+
+  /**
+   * Lets no request of an export begin, and resolves when none is in flight, in whatever thread. Clients stay, and wait.
+   * Must be followed by `resume` as often.
+   *
+   * @throws NBDError of kind `config` when there is no such export
+   * @see bdrv_drained_begin
+   */
+  async drain(name: string): Promise<void> {
+    const exported = this.#find(name)
+    exported.drains++
+    await exported.gate.close()
+  }
+
+  /** @see bdrv_drained_end */
+  resume(name: string): void {
+    const exported = this.#find(name)
+    if (exported.drains === 0) throw configError(`export '${name}' is not drained`)
+    exported.drains--
+    exported.gate.open()
+  }
+
+  /** What its threads and its present connections have done so far. */
+  async counters(): Promise<ServerCounters> {
+    const threads = [...this.#places.keys()].map(async (thread) => {
+      const counted = await thread.run(THREAD_COUNTERS, undefined)
+      return { id: thread.id, ...counted }
+    })
+    // A thread that dies meanwhile has nothing to tell any more.
+    const told = await Promise.allSettled(threads)
+    return {
+      iothreads: told.flatMap((result) => (result.status === 'fulfilled' ? [result.value] : [])),
+      connections: this.#helping.connections.map(({ id, peer, state }) => ({
+        id,
+        peer,
+        threads: state.parts,
+        ...state.counters
+      }))
+    }
+  }
+
+  #find(name: string): Exported {
+    const exported = this.#exports.get(name)
+    if (!exported) throw configError(`there is no export '${name}'`)
+    return exported
   }
 
   #checkNew(name: string): void {
@@ -288,8 +362,8 @@ export class NBDServer {
       fd,
       taken: notTaken(),
       peer,
-      state: ConnectionState.allocate(NBD_MAX_IN_FLIGHT_BYTES),
-      onHelpWanted: undefined
+      state: ConnectionState.allocate(this.#options.maxInFlightBytes ?? NBD_MAX_IN_FLIGHT_BYTES),
+      onHelpWanted: this.#places.size > 1 ? this.#helping.onHelpWanted : undefined
     }
     const { negotiated, moved } = await this.#run(place, SERVE_CONNECTION, {
       ...handOver,
@@ -309,8 +383,10 @@ export class NBDServer {
     handOver: A
   ): Promise<ConnectionEnd> {
     place.connections++
+    const { id, server, peer, state: memory } = handOver
+    const connection = { id, server, peer, memory, thread: place.thread }
     try {
-      return await place.thread.run(entry, handOver)
+      return await this.#helping.watch(connection, place.thread.run(entry, handOver))
     } catch (error) {
       // The thread died. What it had taken was closed with it.
       if (Atomics.load(handOver.taken, 0) === 0) closeFd(handOver.fd)
@@ -364,6 +440,7 @@ export class NBDServer {
       else await thread.run(FORGET_EXPORTS, this.#number).catch(() => undefined)
     }
     this.#places.clear()
+    this.#helping.close()
   }
 }
 
@@ -372,5 +449,3 @@ function leastLoaded(places: Iterable<Place>): Place | undefined {
   for (const place of places) if (!least || place.connections < least.connections) least = place
   return least
 }
-
-const notTaken = (): Int32Array => new Int32Array(new SharedArrayBuffer(Int32Array.BYTES_PER_ELEMENT))

@@ -4,6 +4,7 @@ import { parseInteger } from '../../shared/config/integer.ts'
 import { configError } from '../../shared/errors/nbd-error.ts'
 import { parseSize } from '../../shared/config/size.ts'
 import { LOG_LEVELS } from '../../shared/log/log.ts'
+import { NBD_MAX_BUFFER_SIZE } from '../../shared/protocol/limits.ts'
 import { NBD_DEFAULT_PORT } from '../../shared/protocol/uri.ts'
 import type { ImageOptions } from '../../shared/block/open-image.ts'
 import { GRAPH_OPTIONS } from './graph-steps.ts'
@@ -12,6 +13,7 @@ import type { ExportOptions, NBDServerOptions } from '../nbd-server.ts'
 
 const MAX_CONNECTIONS = 65536
 const MAX_IOTHREADS = 64
+const MAX_IN_FLIGHT = 1024 * 1024 * 1024
 
 // Numbers are taken as strings and checked here: yargs makes NaN of what is none.
 export const serveOptions = {
@@ -91,6 +93,11 @@ export const serveOptions = {
     requiresArg: true,
     describe: 'Serve a node: nbd,id=ID,node-name=NAME[,name=...,writable=on,iothread=ID]'
   },
+  'max-in-flight': {
+    type: 'string',
+    requiresArg: true,
+    describe: 'Payload that one client may have in flight: 32M to 1G; 64M if not given'
+  },
   'log-level': {
     choices: LOG_LEVELS,
     requiresArg: true,
@@ -151,8 +158,16 @@ export const imageOptions = (args: ServeArguments): ImageOptions => ({
 /** @throws NBDError of kind `config` */
 export const serverOptions = (args: ServeArguments): NBDServerOptions => ({
   maxConnections: parseInteger(args.shared, '--shared', 0, MAX_CONNECTIONS),
-  iothreads: ownIOThreads(args)
+  iothreads: ownIOThreads(args),
+  maxInFlightBytes: args.maxInFlight === undefined ? undefined : maxInFlight(args.maxInFlight)
 })
+
+function maxInFlight(text: string): number {
+  const bytes = parseSize(text, '--max-in-flight')
+  // Less would not hold the longest request, more would not fit into the counter.
+  if (bytes >= NBD_MAX_BUFFER_SIZE && bytes <= MAX_IN_FLIGHT) return bytes
+  throw configError(`--max-in-flight: '${text}' is not from 32M to 1G`)
+}
 
 /** Threads of an export that is bound to none: with `--export` it has one, as in QEMU. */
 function ownIOThreads({ image, iothreads }: ServeArguments): number | undefined {

@@ -76,6 +76,8 @@ export interface ConnectionPart {
   id: number
   server: number
   socket: SocketHandle
+  /** As of a ConnectionHandOver. */
+  taken: Int32Array
   peer: string
   state: SharedArrayBuffer
   readAhead: SharedArrayBuffer
@@ -99,6 +101,11 @@ export const JOIN_CONNECTION = entry<ConnectionPart, void>('joinConnection')
 export const STOP_CONNECTIONS = entry<number, void>('stopConnections')
 /** Ends every connection of a server at once. */
 export const ABORT_CONNECTIONS = entry<number, void>('abortConnections')
+/** Ends one connection at once, by its id. */
+export const ABORT_CONNECTION = entry<number, void>('abortConnection')
+
+/** For `taken`. */
+export const notTaken = (): Int32Array => new Int32Array(new SharedArrayBuffer(Int32Array.BYTES_PER_ELEMENT))
 
 /** A connection, or a part in one. */
 interface Connection {
@@ -122,7 +129,16 @@ export function stopConnections(server: number): void {
 }
 
 export function abortConnections(server: number): void {
-  for (const { channel } of connectionsOf(server)) channel.shutdown('both')
+  for (const connection of connectionsOf(server)) abort(connection)
+}
+
+export function abortConnection(id: number): void {
+  for (const connection of connections) if (connection.id === id) abort(connection)
+}
+
+function abort({ channel, loop }: Connection): void {
+  if (loop) loop.abort()
+  else channel.shutdown('both')
 }
 
 /** Resolves when the connection is closed here; what goes wrong on it is logged here and concerns nobody else. */
@@ -201,12 +217,14 @@ export async function joinConnection({
   id,
   server,
   socket,
+  taken,
   peer,
   state: memory,
   readAhead,
   negotiated
 }: ConnectionPart): Promise<void> {
   const channel = QIOChannelSocket.attach(socket)
+  Atomics.store(taken, 0, 1)
   const state = new ConnectionState(memory)
   const loop = new ReceiveLoop(
     channel,

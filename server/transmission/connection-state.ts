@@ -28,6 +28,11 @@ const COUNTED_BATCHES = 2
 const COUNTED_HAND_OVERS = 3
 const COUNTERS = 4
 
+/** Help is wanted. */
+const ASKED = 1
+/** The main thread has seen that. */
+const SEEN = 2
+
 /** Requests are taken. */
 const SERVING = 0
 /** What is in flight is answered. */
@@ -129,14 +134,14 @@ export class ConnectionState {
     if (!this.room.empty) this.room.restartAll()
   }
 
-  /** Asks the main thread for others to take part. @returns whether that is news */
+  /** Asks the main thread for others to take part, once. @returns whether that is news */
   askForHelp(): boolean {
-    return Atomics.exchange(this.#words, HELP, 1) === 0
+    return Atomics.compareExchange(this.#words, HELP, 0, ASKED) === 0
   }
 
-  /** @returns whether help was asked for, and not yet looked at; it may be asked for again */
+  /** @returns whether help was asked for, and nobody has looked at that yet @context main */
   takeHelp(): boolean {
-    return Atomics.exchange(this.#words, HELP, 0) === 1
+    return Atomics.compareExchange(this.#words, HELP, ASKED, SEEN) === ASKED
   }
 
   /** For how many more requests it is taken for granted that the client sends several at a time. */

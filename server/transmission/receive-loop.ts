@@ -10,13 +10,15 @@
  * @see nbd_trip in QEMU's nbd/server.c
  */
 import { BottomHalf } from '../../shared/aio/bottom-half.ts'
-import { Coroutine, type CoroutineFn } from '../../shared/coroutine/coroutine.ts'
+import { Coroutine, type CoroutineFn, type CoroutineHandle } from '../../shared/coroutine/coroutine.ts'
+import { grant } from '../../shared/coroutine/waiter.ts'
 import { NBDError, protocolError } from '../../shared/errors/nbd-error.ts'
 import { errnoOf, reason } from '../../shared/errors/system-error.ts'
 import type { QIOChannel } from '../../shared/io/channel.ts'
 import { QIOChannelSocket, type SocketHandle } from '../../shared/io/channel-socket.ts'
 import { giveMemory, takeMemory } from '../../shared/io/memory-pool.ts'
 import { WindowReader, WOKEN } from '../../shared/io/window-reader.ts'
+import { currentProperties } from '../../shared/iothread/current-properties.ts'
 import { log } from '../../shared/log/log.ts'
 import {
   NBD_CMD_BLOCK_STATUS,
@@ -56,6 +58,7 @@ import { cmdWrite, cmdWriteNowait } from './cmd-write.ts'
 import { cmdWriteZeroes } from './cmd-write-zeroes.ts'
 import type { ConnectionState } from './connection-state.ts'
 import type { ReadAhead } from './read-ahead.ts'
+import { countBatch, countHandOver } from './thread-counters.ts'
 import { replyError } from './reply.ts'
 import { ReplyWriter } from './reply-writer.ts'
 import type { Transmission } from './transmission.ts'
@@ -74,10 +77,19 @@ const commands = new Map<number, (transmission: Transmission, request: NBDReques
 const HEAVY_MS = 0.05
 /** What the newest batch counts for in the average. */
 const WEIGHT = 0.25
+/** How long one batch keeps the other connections of its thread waiting, in ms; and how many requests go by unlooked at. */
+const MAX_BATCH_MS = 2
+const LOOK_EVERY = 8
 /** For how many requests a client that has sent several at a time is taken to go on so. */
 const DEPTH_MEMORY = 16
 
 const asError = (error: unknown): Error => (error instanceof Error ? error : new Error(String(error)))
+
+/** Until the thread's loop has turned: sockets and bottom halves come first. */
+function* nextTurn(): CoroutineFn {
+  Coroutine.current!.schedule()
+  yield* Coroutine.yield()
+}
 
 /** What the threads of a connection share, beyond its state, when there are several. */
 export interface Sharing {
@@ -104,6 +116,7 @@ export class ReceiveLoop {
   /** Of this thread. */
   #inFlight = 0
   #stopped = false
+  #aborted = false
   #error: Error | undefined
   /** The loop waits for a request of this thread to end. */
   #room: Coroutine<unknown> | undefined
@@ -116,9 +129,14 @@ export class ReceiveLoop {
   #hasTurn = true
   /** It works on requests and does not have the turn. */
   #working = false
-  /** What a request costs this thread, in ms; not measured when nobody could help. */
+  /** Waits for its turn. */
+  #queued: CoroutineHandle | undefined
+  /** What a request costs this thread on the average, in ms; not measured when nobody could help. */
   #cost = 0
+  /** The same, of the last batch. */
+  #lastCost = 0
   // Of the batch that is being taken:
+  #batchBegan = 0
   #batchRequests = 0
   #batchBytes = 0
 
@@ -162,8 +180,8 @@ export class ReceiveLoop {
     this.#state.end()
     if (this.#error) this.#channel.shutdown('both')
     const news = this.#error !== undefined && this.#state.break()
-    // The others, one by one, see that it has ended.
-    if (this.#sharing && this.#hasTurn) this.#state.receiveLock.unlock()
+    // The others, one by one, see that it has ended. After an abort they know, and the lock may be nobody's.
+    if (this.#sharing && this.#hasTurn && !this.#aborted) this.#state.receiveLock.unlock()
     while (this.#inFlight > 0) yield* this.#waitForOne()
     // A peer that broke the protocol is not waited for.
     if (this.#error === undefined) yield* writer.drain()
@@ -177,6 +195,15 @@ export class ReceiveLoop {
     this.#stopped = true
     this.#state.end()
     this.#reader.endReading()
+  }
+
+  /** Ends at once, whatever the client does; must be called in all threads of the connection. */
+  abort(): void {
+    this.#stopped = this.#aborted = true
+    this.#state.break()
+    this.#channel.shutdown('both')
+    // Whose turn it is may have died.
+    if (this.#queued !== undefined) grant(this.#queued)
   }
 
   /**
@@ -234,14 +261,15 @@ export class ReceiveLoop {
   }
 
   #takeMeasuredBatch(): (() => CoroutineFn) | undefined {
-    const began = this.#options.mayShare ? performance.now() : 0
+    this.#batchBegan = performance.now()
     const pause = this.#takeBatch()
     if (this.#batchRequests > 0) {
       if (this.#options.mayShare) {
-        const cost = (performance.now() - began) / this.#batchRequests
-        this.#cost += (cost - this.#cost) * WEIGHT
+        this.#lastCost = (performance.now() - this.#batchBegan) / this.#batchRequests
+        this.#cost += (this.#lastCost - this.#cost) * WEIGHT
       }
       this.#state.countBatch(this.#batchRequests, this.#batchBytes)
+      countBatch(this.#batchRequests, this.#batchBytes)
       this.#batchRequests = this.#batchBytes = 0
     }
     return pause
@@ -256,6 +284,10 @@ export class ReceiveLoop {
     const { window } = this.#reader
     const request = this.#request
     while (window.length >= NBD_REQUEST_SIZE && this.#state.serving) {
+      if (this.#isLong()) {
+        this.#reader.unread()
+        return nextTurn
+      }
       if (this.#isFull()) {
         this.#reader.unread()
         return () => this.#waitForRoom()
@@ -278,6 +310,15 @@ export class ReceiveLoop {
       }
     }
     return undefined
+  }
+
+  /** The batch is at its end: others of this thread get their turn. */
+  #isLong(): boolean {
+    const requests = this.#batchRequests
+    if (requests === 0) return false
+    const most = currentProperties()['aio-max-batch']
+    if (most > 0 && requests >= most) return true
+    return requests % LOOK_EVERY === 0 && performance.now() - this.#batchBegan > MAX_BATCH_MS
   }
 
   #isFull(): boolean {
@@ -448,6 +489,8 @@ export class ReceiveLoop {
     const { writer } = this.#transmission
     const channel = this.#channel as QIOChannelSocket
     yield* writer.drain()
+    // The last piece may still be on its way, and nobody else's must get in between.
+    yield* channel.yield('out')
     if (!this.#sharing) {
       yield* this.#state.receiveLock.lock()
       channel.setFollowCoroutineCtx(true)
@@ -464,7 +507,9 @@ export class ReceiveLoop {
       this.#working = false
       this.#state.endWork()
     }
+    this.#queued = Coroutine.current!.handle
     yield* receiveLock.lock()
+    this.#queued = undefined
     this.#hasTurn = true
     this.#reader.putUnread(this.#sharing!.readAhead.take())
   }
@@ -476,7 +521,9 @@ export class ReceiveLoop {
    * @param end of the request in the window
    */
   #passOn(end: number): void {
-    if (!this.#options.mayShare || !this.#hasTurn || this.#cost < HEAVY_MS) return
+    if (!this.#options.mayShare || !this.#hasTurn) return
+    // Both: a single delay, of whatever cause, makes no request heavy.
+    if (this.#cost < HEAVY_MS || this.#lastCost < HEAVY_MS) return
     const state = this.#state
     const { window } = this.#reader
     if (window.end > end || state.working > 0) state.depth = DEPTH_MEMORY
@@ -500,6 +547,7 @@ export class ReceiveLoop {
     this.#working = true
     state.beginWork()
     state.countHandOver()
+    countHandOver()
     state.receiveLock.unlock()
   }
 }

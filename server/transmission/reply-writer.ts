@@ -191,9 +191,11 @@ export class ReplyWriter {
     try {
       if (lock) yield* lock.lock()
       try {
-        while (!this.#sendNow()) yield* this.#channel.yield('out')
-        // The last piece may still be on its way, and nobody else's must get in between.
-        if (lock) yield* this.#channel.yield('out')
+        do {
+          while (!this.#sendNow()) yield* this.#channel.yield('out')
+          // The last piece may still be on its way, and nobody else's must get in between.
+          if (lock) yield* this.#channel.yield('out')
+        } while (this.#queue.length > 0)
       } finally {
         lock?.unlock()
       }

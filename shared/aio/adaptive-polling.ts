@@ -25,6 +25,8 @@ export class AdaptivePolling {
   options: PollingOptions
   /** How long to poll now, in ns. */
   pollNs = 0
+  /** How long the loop has polled since it began, in ns. */
+  spentNs = 0
 
   constructor(options: PollingOptions = DEFAULT_POLLING) {
     this.options = options

@@ -67,6 +67,8 @@ export class AioContext {
   #idleTimer: NodeJS.Timeout | undefined
   #pollUntil = 0
   #quietSince = 0
+  /** Last turn in which the loop polled. */
+  #lookedAt = 0
   #references = 0
   /** Work was done since the last turn, but not by bottom halves. */
   #busy = false
@@ -152,8 +154,8 @@ export class AioContext {
    * @context home-thread
    */
   noteProgress(): void {
-    Atomics.store(words, this.#base + IDLE, 0)
     if (this.polling.options.pollMaxNs === 0) return
+    Atomics.store(words, this.#base + IDLE, 0)
     this.#busy = true
     this.#wake()
   }
@@ -250,7 +252,6 @@ export class AioContext {
       Atomics.store(words, this.#base + IDLE, 1)
       setImmediate(() => this.#turn())
     } else {
-      Atomics.store(words, this.#base + IDLE, 1)
       this.#sleep()
     }
     this.#busy = false
@@ -268,14 +269,17 @@ export class AioContext {
       if (this.#quietSince !== 0) polling.adjust((began - this.#quietSince) * 1e6)
       this.#quietSince = performance.now()
       this.#pollUntil = this.#quietSince + polling.pollNs / 1e6
-    } else if (began >= this.#pollUntil) {
-      return false
+    } else {
+      polling.spentNs += (began - this.#lookedAt) * 1e6
+      if (began >= this.#pollUntil) return false
     }
+    this.#lookedAt = began
     for (let i = 0; i < SPINS && Atomics.load(words, this.#base + NOTIFIED) === 0; i++);
     return polling.pollNs > 0
   }
 
   #sleep(): void {
+    Atomics.store(words, this.#base + IDLE, 1)
     // Pairs with `notify` of context-table.ts.
     Atomics.store(words, this.#base + NOTIFY_ME, 1)
     if (Atomics.load(words, this.#base + NOTIFIED) !== 0 || this.#ringHasWork()) this.#wake()

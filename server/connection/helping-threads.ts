@@ -1,0 +1,102 @@
+/**
+ * Lets further IOThreads take part in a connection whose requests keep its own busy.
+ *
+ * @context main
+ */
+import { aioWaitKick } from '../../shared/aio/aio-wait.ts'
+import { BottomHalf, type BottomHalfHandle } from '../../shared/aio/bottom-half.ts'
+import { reason } from '../../shared/errors/system-error.ts'
+import type { IOThread } from '../../shared/iothread/io-thread.ts'
+import { log } from '../../shared/log/log.ts'
+import { closeFd } from '../../shared/syscall/fd.ts'
+import { ConnectionState } from '../transmission/connection-state.ts'
+import { ReadAhead } from '../transmission/read-ahead.ts'
+import { ABORT_CONNECTION, JOIN_CONNECTION, notTaken, SHARE_CONNECTION } from './serve-connection.ts'
+
+/** A connection that is being served. */
+export interface ServedConnection {
+  readonly id: number
+  readonly server: number
+  readonly peer: string
+  /** Of its ConnectionState. */
+  readonly memory: SharedArrayBuffer
+  /** Where it began to be served. */
+  readonly thread: IOThread
+}
+
+export class HelpingThreads {
+  readonly #threadsOf: (exportName: string) => Iterable<IOThread>
+  readonly #connections = new Map<ServedConnection, ConnectionState>()
+  readonly #bh = new BottomHalf(() => this.#look())
+
+  /** @param threadsOf which threads may serve an export */
+  constructor(threadsOf: (exportName: string) => Iterable<IOThread>) {
+    this.#threadsOf = threadsOf
+  }
+
+  /** To be scheduled by an IOThread whose connection has asked for help. */
+  get onHelpWanted(): BottomHalfHandle {
+    return this.#bh.handle
+  }
+
+  /** Looks after a connection while `served` has not settled. */
+  async watch<T>(connection: ServedConnection, served: Promise<T>): Promise<T> {
+    this.#connections.set(connection, new ConnectionState(connection.memory))
+    try {
+      return await served
+    } finally {
+      this.#connections.delete(connection)
+    }
+  }
+
+  /** Those that are being served. */
+  get connections(): { id: number; peer: string; state: ConnectionState }[] {
+    return [...this.#connections].map(([{ id, peer }, state]) => ({ id, peer, state }))
+  }
+
+  close(): void {
+    this.#bh.delete()
+  }
+
+  #look(): void {
+    for (const [connection, state] of this.#connections) {
+      if (!state.takeHelp()) continue
+      this.#spread(connection, state).catch((error: unknown) =>
+        log.error({ err: error, peer: connection.peer }, `a connection stays in one thread: ${reason(error)}`)
+      )
+    }
+  }
+
+  /** Joins all threads of the connection's export to it; which of them get work, is settled by who is idle. */
+  async #spread(connection: ServedConnection, state: ConnectionState): Promise<void> {
+    const { id, server, peer, memory, thread } = connection
+    const readAhead = ReadAhead.allocate()
+    const joined = new Set([thread])
+    for (;;) {
+      const shared = await thread.run(SHARE_CONNECTION, { id, readAhead })
+      if (!shared) return
+      const { socket, negotiated } = shared
+      const next = [...this.#threadsOf(negotiated.exportName)].find((other) => !joined.has(other))
+      if (!next) {
+        closeFd(socket.fd)
+        return
+      }
+      joined.add(next)
+      const taken = notTaken()
+      state.addPart()
+      const part = { id, server, socket, taken, peer, state: memory, readAhead, negotiated }
+      next.run(JOIN_CONNECTION, part).catch((error: unknown) => {
+        log.error({ err: error, peer }, `a connection has lost one of its threads: ${reason(error)}`)
+        if (Atomics.load(taken, 0) === 0) closeFd(socket.fd)
+        this.#partDied(id, state, joined)
+      })
+    }
+  }
+
+  /** Whatever the thread had in flight will not be answered: the connection cannot go on. */
+  #partDied(id: number, state: ConnectionState, joined: ReadonlySet<IOThread>): void {
+    state.removePart()
+    aioWaitKick()
+    for (const thread of joined) void thread.run(ABORT_CONNECTION, id).catch(() => undefined)
+  }
+}
