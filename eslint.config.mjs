@@ -7,6 +7,7 @@ const homes = {
   pino: 'shared/log',
   yargs: '*/cli and mqnbd.ts',
   'node:net': 'shared/io and shared/aio, and in server/listener for accepting',
+  'node:tls': 'shared/io',
   'node:worker_threads': 'shared/iothread and shared/aio'
 }
 const only = (...allowed) => ({
@@ -43,7 +44,8 @@ export default tseslint.config(
   { files: ['shared/syscall/**/*.ts'], rules: only('koffi') },
   { files: ['shared/log/**/*.ts'], rules: only('pino') },
   { files: ['server/cli/**/*.ts', 'client/cli/**/*.ts', 'mqnbd.ts'], rules: only('yargs') },
-  { files: ['shared/io/**/*.ts', 'server/listener/**/*.ts'], rules: only('node:net') },
+  { files: ['shared/io/**/*.ts'], rules: only('node:net', 'node:tls') },
+  { files: ['server/listener/**/*.ts'], rules: only('node:net') },
   { files: ['shared/iothread/**/*.ts'], rules: only('node:worker_threads') },
   { files: ['shared/aio/**/*.ts'], rules: only('node:net', 'node:worker_threads') },
   { files: ['test/**/*.ts'], rules: { 'no-restricted-imports': 'off' } },

@@ -8,20 +8,24 @@ import * as fs from 'node:fs'
 import * as net from 'node:net'
 import * as path from 'node:path'
 import { execFileSync } from 'node:child_process'
-import type { Test } from 'tap'
+import tap, { type Test } from 'tap'
 import { Coroutine } from '../../../../shared/coroutine/coroutine.ts'
 import { QIOChannelBuffer } from '../../../../shared/io/channel-buffer.ts'
 import { QIOChannelCommand } from '../../../../shared/io/channel-command.ts'
 import { QIOChannelFile } from '../../../../shared/io/channel-file.ts'
 import { QIOChannelPair, type QIOChannelPairHandle } from '../../../../shared/io/channel-pair.ts'
+import { QIOChannelTLS } from '../../../../shared/io/channel-tls.ts'
 import { QIOChannelWebsock } from '../../../../shared/io/channel-websock.ts'
 import { QIOChannelSocket } from '../../../../shared/io/channel-socket.ts'
 import type { QIOChannel } from '../../../../shared/io/channel.ts'
+import { loadClientCreds, loadServerCreds, type TLSCreds } from '../../../../shared/io/tls-creds.ts'
 import { duplicateFd } from '../../../../shared/syscall/fd.ts'
 import { declare } from '../../../../shared/syscall/libc.ts'
 import { Memory } from '../../../../shared/syscall/memory.ts'
 import { createPipe } from '../../../../shared/syscall/pipe.ts'
+import { PairMaker } from '../../../helpers/raw-pair.ts'
 import { tempDir } from '../../../helpers/temp-dir.ts'
+import { TestCA } from '../../../helpers/tls-certs.ts'
 
 /** What one end does: it writes, reads, both at once, or, where the bytes are stored, one after the other. */
 export type Role = 'write' | 'read' | 'both' | 'write, then read'
@@ -165,7 +169,36 @@ export const kinds = {
         handle.end === 0 ? QIOChannelWebsock.accept(master) : QIOChannelWebsock.connect(master, 'localhost')
       )
     }
+  }),
+  tls: kind<TLSEnd>({
+    connect: async () => {
+      const { fd, peer } = await (maker ??= await PairMaker.listen(tap)).descriptor()
+      const peerFd = duplicateFd((peer as unknown as { _handle: { fd: number } })._handle.fd)
+      peer.destroy()
+      const { folder } = (ca ??= TestCA.make(tap).server().client())
+      return [
+        { role: 'both', handle: { fd, creds: loadServerCreds(folder, { verifyPeer: true }), server: true } },
+        { role: 'both', handle: { fd: peerFd, creds: loadClientCreds(folder), server: false } }
+      ]
+    },
+    open: async ({ fd, creds, server }) => {
+      const socket = { fd, unread: Buffer.alloc(0) }
+      const channel = server
+        ? QIOChannelTLS.newServer(socket, creds)
+        : QIOChannelTLS.newClient(socket, creds, 'localhost')
+      await Coroutine.start(() => channel.handshake())
+      return channel
+    }
   })
 }
+
+interface TLSEnd {
+  fd: number
+  creds: TLSCreds
+  server: boolean
+}
+
+let ca: TestCA | undefined
+let maker: PairMaker | undefined
 
 export type KindName = keyof typeof kinds

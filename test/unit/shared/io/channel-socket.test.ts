@@ -1,3 +1,4 @@
+import { once } from 'node:events'
 import * as fs from 'node:fs'
 import t from 'tap'
 import { Coroutine } from '../../../../shared/coroutine/coroutine.ts'
@@ -360,6 +361,30 @@ void t.test('R15 - a TCP channel has TCP_NODELAY', async (t) => {
   t.equal(noDelay(), 1)
   peer.destroy()
   await channel.close()
+})
+
+void t.test('detach - hands on the connection, and what nobody has read', async (t) => {
+  const { channel, peer } = await channelPair(t)
+  const memory = Memory.allocate(10)
+  const read = new AsyncChannel(channel).readAllEof(memory, 0, 4)
+  peer.write('0123456789')
+  t.equal(await read, true)
+  const { fd, unread } = channel.detach()
+  t.equal(unread.toString(), '456789')
+  await within('the close', channel.close())
+  const piece = [{ memory, start: 0, end: 1 }]
+  t.throws(() => channel.writev(piece), { kind: 'transport', message: /closed/ })
+  t.equal(channel.readv(piece), 0)
+
+  const next = new QIOChannelSocket(fd)
+  const io = new AsyncChannel(next)
+  await io.writeAll(Buffer.from('on'))
+  const [bytes] = (await within('its bytes', once(peer, 'data'))) as [Buffer]
+  t.equal(bytes.toString(), 'on')
+  peer.write('back')
+  t.equal(await io.readAllEof(memory, 0, 4), true)
+  t.equal(text(memory, 4), 'back')
+  await next.close()
 })
 
 void t.test('channel - 1,000 of them leave no descriptor behind, however they end', async (t) => {

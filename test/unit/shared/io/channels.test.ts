@@ -6,6 +6,7 @@ import { Coroutine, type CoroutineFn } from '../../../../shared/coroutine/corout
 import { QIO_CHANNEL_ERR_BLOCK, type QIOChannel } from '../../../../shared/io/channel.ts'
 import { IOThread } from '../../../../shared/iothread/io-thread.ts'
 import { openDescriptors } from '../../../helpers/proc.ts'
+import { requires } from '../../../helpers/requires.ts'
 import { waitFor, within } from '../../../helpers/wait-for.ts'
 import { kinds, type End, type KindName } from './channel-kinds.ts'
 import { equalBytes, fillPattern, iovecs, runConnection } from './channel-validator.ts'
@@ -22,9 +23,12 @@ const checklist: Record<KindName, string> = {
   'socket ipv6': 'I12 socket ipv6 async',
   'socket unix': 'I13 socket unix async',
   pair: 'pair',
-  websock: 'websock'
+  websock: 'websock',
+  tls: 'I17 tls/basic'
 }
-const names = Object.keys(checklist) as KindName[]
+const names = (Object.keys(checklist) as KindName[]).filter(
+  (name) => name !== 'tls' || requires('certtool').skip === undefined
+)
 
 /** Why a kind cannot be tested here. */
 const skipped = (name: KindName): { skip?: string } =>

@@ -1,0 +1,321 @@
+/**
+ * TLS over a connected socket, of either kind.
+ *
+ * Node's tls module does the work; this gives it the interface of a channel, and bounds: what was received ahead of the
+ * reader stops the reading, what was not taken by the socket stops the writer. The keys and sequence numbers of the
+ * session are in this thread, so a TLS connection stays in the thread that did the handshake; and since bytes must be
+ * encrypted on the way there is neither sendfile nor fd-pass.
+ *
+ * The end of the stream is what the peer says it is: whoever sits between can cut it off, but not change it.
+ *
+ * @context the thread that made it
+ * @see QEMU io/channel-tls.c
+ */
+import * as net from 'node:net'
+import type { TLSSocket } from 'node:tls'
+import { Coroutine, type CoroutineFn } from '../coroutine/coroutine.ts'
+import { bugError, NBDError } from '../errors/nbd-error.ts'
+import {
+  iovLength,
+  QIO_CHANNEL_ERR_BLOCK,
+  QIOChannel,
+  type IOCondition,
+  type IOVec,
+  type QIOChannelFeature,
+  type ShutdownMode
+} from './channel.ts'
+import type { TLSCreds } from './tls-creds.ts'
+import { startClientHandshake, startServerHandshake, tlsProblem, type Peer } from './tls-handshake.ts'
+
+/** From its start to the end of the handshake, in ms, when nobody says otherwise. */
+export const TLS_HANDSHAKE_TIMEOUT_MS = 10_000
+/** Decrypted bytes that wait for a reader before the socket is not read any more; what is on its way may come on top. */
+const READ_AHEAD = 256 * 1024
+/** Bytes that were written and that the socket has not taken yet. */
+const WRITE_AHEAD = 256 * 1024
+/** How long `close` lets the peer take what was written, in ms. */
+const CLOSE_TIMEOUT_MS = 10_000
+
+/** A connection that a socket channel has given up. @see QIOChannelSocket.detach */
+export interface DetachedSocket {
+  /** The receiver's to close. */
+  fd: number
+  /** Received, and not read. */
+  unread: Buffer
+}
+
+type Handshake = (done: (outcome: TLSSocket | NBDError) => void) => void
+
+export class QIOChannelTLS extends QIOChannel {
+  override readonly features: ReadonlySet<QIOChannelFeature> = new Set(['shutdown'])
+  readonly #peer: Peer
+  /** Owns the descriptor. */
+  readonly #socket: net.Socket
+  readonly #closed: Promise<void>
+  #handshake: Handshake | undefined
+  /** The handshake has begun, and not ended. */
+  #shaking = false
+  /** From the end of the handshake on. */
+  #tls: TLSSocket | undefined
+  /** Decrypted, and not read. */
+  #received: Buffer[] = []
+  #receivedBytes = 0
+  #unsentBytes = 0
+  #ended = false
+  /** Why nothing can be written any more. */
+  #unwritable: string | undefined
+  #closing = false
+  #error: NBDError | undefined
+  readonly #waiting: Record<IOCondition, Coroutine<unknown> | undefined> = { in: undefined, out: undefined }
+
+  private constructor(
+    { fd, unread }: DetachedSocket,
+    peer: Peer,
+    handshake: (socket: net.Socket) => Handshake
+  ) {
+    super()
+    this.#peer = peer
+    this.#socket = new net.Socket({ fd, readable: true, writable: true })
+    this.#closed = new Promise((resolve) => this.#socket.once('close', () => resolve()))
+    this.#socket.on('error', (error) => this.#fail(error))
+    // A handshake that failed tells why, a moment later.
+    this.#socket.on('close', () => this.#shaking || this.#close())
+    this.#socket.setNoDelay(true)
+    this.#socket.pause()
+    if (unread.length > 0) this.#socket.unshift(unread)
+    this.#handshake = handshake(this.#socket)
+  }
+
+  /**
+   * The server's end. Takes over the connection; the channel closes it.
+   *
+   * @param detached what was not consumed of it is taken for TLS
+   * @param creds when they have a CA, the client must have a certificate that was signed by it
+   * @see qio_channel_tls_new_server
+   */
+  static newServer(detached: DetachedSocket, creds: TLSCreds): QIOChannelTLS {
+    return new QIOChannelTLS(
+      detached,
+      'client',
+      (socket) => (done) => startServerHandshake(socket, creds, done)
+    )
+  }
+
+  /**
+   * The client's end. Takes over the connection; the channel closes it.
+   *
+   * @param detached what was not consumed of it is taken for TLS
+   * @param hostname that the server's certificate must be for; or an IP address
+   * @see qio_channel_tls_new_client
+   */
+  static newClient(detached: DetachedSocket, creds: TLSCreds, hostname: string): QIOChannelTLS {
+    return new QIOChannelTLS(
+      detached,
+      'server',
+      (socket) => (done) => startClientHandshake(socket, creds, hostname, done)
+    )
+  }
+
+  /**
+   * Shakes hands. Nothing can be read or written before.
+   *
+   * A client may return from this although the server is about to refuse its certificate: in TLS 1.3 it hears of that
+   * only when it reads.
+   *
+   * @throws NBDError of kind `transport` that says what is wrong with the peer, or that it was too slow; the channel
+   *   can only be closed then
+   * @see qio_channel_tls_handshake
+   */
+  *handshake(timeoutMs = TLS_HANDSHAKE_TIMEOUT_MS): CoroutineFn {
+    const start = this.#handshake
+    if (!start) throw bugError('a second handshake on one TLS channel')
+    const co = Coroutine.current
+    if (!co) throw bugError('QIOChannelTLS.handshake outside a coroutine')
+    this.#handshake = undefined
+    if (this.#socket.destroyed) throw new NBDError('transport', 'TLS handshake: the connection is closed')
+    const timer = setTimeout(
+      () => this.#secured(new NBDError('transport', `TLS handshake: it did not end within ${timeoutMs} ms`)),
+      timeoutMs
+    )
+    this.#shaking = true
+    start((outcome) => this.#secured(outcome))
+    while (!this.#tls && !this.#error && !this.#ended) yield* this.#wait('in', co)
+    this.#shaking = false
+    clearTimeout(timer)
+    if (this.#error) throw this.#error
+    if (!this.#tls) throw new NBDError('transport', 'TLS handshake: the channel is closed')
+  }
+
+  /** Such as `TLSv1.3`; undefined before the end of the handshake. */
+  get protocol(): string | undefined {
+    return this.#tls?.getProtocol() ?? undefined
+  }
+
+  override readv(iov: readonly IOVec[]): number {
+    if (this.#closing) throw new NBDError('transport', 'the channel is closed')
+    if (this.#receivedBytes > 0) return this.#take(iov)
+    if (this.#error) throw this.#error
+    if (this.#ended) return 0
+    this.#session()
+    return iovLength(iov) === 0 ? 0 : QIO_CHANNEL_ERR_BLOCK
+  }
+
+  override writev(iov: readonly IOVec[]): number {
+    const tls = this.#session()
+    if (this.#unwritable !== undefined) throw new NBDError('transport', this.#unwritable)
+    const length = Math.min(iovLength(iov), WRITE_AHEAD - this.#unsentBytes)
+    if (length <= 0) return iovLength(iov) === 0 ? 0 : QIO_CHANNEL_ERR_BLOCK
+    // The caller may reuse its memory at once, and records of TLS are the fewer the more is written together.
+    const copy = Buffer.allocUnsafe(length)
+    let at = 0
+    for (const { memory, start, end } of iov) {
+      if (at === length) break
+      at += memory.buffer.copy(copy, at, start, Math.min(end, start + length - at))
+    }
+    this.#unsentBytes += length
+    tls.write(copy, () => {
+      this.#unsentBytes -= length
+      this.#wake('out')
+    })
+    return length
+  }
+
+  override *yield(condition: IOCondition): CoroutineFn {
+    const co = Coroutine.current
+    if (!co) throw bugError('QIOChannelTLS.yield outside a coroutine')
+    if (!this.#isReady(condition)) yield* this.#wait(condition, co)
+  }
+
+  override wakeRead(): void {
+    this.#wake('in')
+  }
+
+  override shutdown(mode: ShutdownMode): void {
+    if (mode !== 'write') {
+      this.#received = []
+      this.#receivedBytes = 0
+      this.#ended = true
+      this.#tls?.pause()
+    }
+    if (mode !== 'read') {
+      this.#unwritable ??= 'the channel is shut down'
+      this.#tls?.end()
+    }
+    if (mode === 'both') this.#socket.destroy()
+    this.#wake('in')
+    this.#wake('out')
+  }
+
+  /** Sends what was written, and close_notify behind it. @see qio_channel_tls_close */
+  override async close(): Promise<void> {
+    this.#closing = true
+    this.#unwritable = 'the channel is closed'
+    this.#end()
+    this.#wake('out')
+    const timer = setTimeout(() => this.#socket.destroy(), CLOSE_TIMEOUT_MS)
+    if (this.#tls && !this.#tls.destroyed) this.#tls.end(() => this.#socket.destroy())
+    else this.#socket.destroy()
+    await this.#closed
+    clearTimeout(timer)
+  }
+
+  override setCork(on: boolean): void {
+    if (on) this.#tls?.cork()
+    else this.#tls?.uncork()
+  }
+
+  override setDelay(on: boolean): void {
+    this.#socket.setNoDelay(!on)
+  }
+
+  /** The encrypted socket. */
+  #session(): TLSSocket {
+    if (this.#error) throw this.#error
+    if (!this.#tls) throw bugError('a TLS channel is used before its handshake')
+    return this.#tls
+  }
+
+  #secured(outcome: TLSSocket | NBDError): void {
+    if (outcome instanceof Error) {
+      this.#fail(outcome)
+      this.#socket.destroy()
+      return
+    }
+    outcome.on('error', (error: Error) => this.#fail(error))
+    if (this.#error || this.#ended) {
+      outcome.destroy()
+      return
+    }
+    this.#tls = outcome
+    // Only now: until here the end of the stream was the end of the handshake.
+    outcome.allowHalfOpen = true
+    outcome.on('data', (bytes: Buffer) => this.#onData(bytes))
+    outcome.on('end', () => this.#end())
+    this.#wake('in')
+  }
+
+  #onData(bytes: Buffer): void {
+    if (this.#ended) return
+    this.#received.push(bytes)
+    this.#receivedBytes += bytes.length
+    if (this.#receivedBytes >= READ_AHEAD) this.#tls!.pause()
+    // Not at once: one read of the socket brings many records, and replies to all of them may leave together.
+    const reader = this.#waiting.in
+    this.#waiting.in = undefined
+    reader?.schedule()
+  }
+
+  #take(iov: readonly IOVec[]): number {
+    let taken = 0
+    for (const { memory, start, end } of iov) {
+      for (let at = start; at < end && this.#receivedBytes > 0;) {
+        const head = this.#received[0]!
+        const n = head.copy(memory.buffer, at, 0, Math.min(head.length, end - at))
+        at += n
+        taken += n
+        this.#receivedBytes -= n
+        if (n === head.length) this.#received.shift()
+        else this.#received[0] = head.subarray(n)
+      }
+    }
+    if (this.#receivedBytes < READ_AHEAD / 2 && this.#tls?.isPaused()) this.#tls.resume()
+    return taken
+  }
+
+  #isReady(condition: IOCondition): boolean {
+    if (this.#error) return true
+    if (condition === 'in') return this.#receivedBytes > 0 || this.#ended
+    return this.#unsentBytes < WRITE_AHEAD || this.#unwritable !== undefined
+  }
+
+  *#wait(condition: IOCondition, co: Coroutine<unknown>): CoroutineFn {
+    if (this.#waiting[condition]) throw bugError(`two coroutines wait for one channel (${condition})`)
+    this.#waiting[condition] = co
+    while (this.#waiting[condition] === co) yield* Coroutine.yield()
+  }
+
+  #wake(condition: IOCondition): void {
+    const co = this.#waiting[condition]
+    this.#waiting[condition] = undefined
+    co?.wake()
+  }
+
+  #end(): void {
+    this.#ended = true
+    this.#wake('in')
+  }
+
+  /** Both ways are closed. */
+  #close(): void {
+    this.#unwritable ??= 'the connection is closed'
+    this.#end()
+    this.#wake('out')
+  }
+
+  #fail(error: Error): void {
+    this.#error ??= NBDError.is(error)
+      ? error
+      : new NBDError('transport', `TLS: ${tlsProblem(error, this.#peer)}`, { cause: error })
+    this.#close()
+  }
+}

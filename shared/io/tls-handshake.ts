@@ -1,0 +1,160 @@
+/**
+ * The TLS handshake, by Node's tls module over a socket that is connected already, and what its failures mean.
+ *
+ * Node takes over the socket's handle: encryption and the system calls are done in C++, without a stream in between.
+ */
+import * as crypto from 'node:crypto'
+import * as net from 'node:net'
+import * as tls from 'node:tls'
+import { NBDError } from '../errors/nbd-error.ts'
+import { reason } from '../errors/system-error.ts'
+import type { TLSCreds } from './tls-creds.ts'
+
+/** Called once: with the encrypted socket, or why there is none. The listener attaches its own handlers at once. */
+type Done = (outcome: tls.TLSSocket | NBDError) => void
+
+/** Who is at the other end. */
+export type Peer = 'client' | 'server'
+
+/** @see tls.createSecureContext */
+const contextOptions = ({ ca, cert, key }: TLSCreds): tls.SecureContextOptions => ({
+  // Without any, Node would trust all public CAs.
+  ca: ca ?? [],
+  cert,
+  key,
+  minVersion: 'TLSv1.2',
+  // Nobody needs it, and it costs a server more than its client.
+  secureOptions: crypto.constants.SSL_OP_NO_RENEGOTIATION
+})
+
+/** @throws Error when OpenSSL does not take these credentials; `tlsReason` tells why */
+export function checkCreds(creds: TLSCreds): void {
+  tls.createSecureContext(contextOptions(creds))
+}
+
+/** One for all connections with the same credentials: making one takes milliseconds. None of them listens. */
+const servers = new WeakMap<TLSCreds, tls.Server>()
+const clients = new WeakMap<TLSCreds, tls.SecureContext>()
+
+/** Handshakes of the servers, by the socket below. */
+const handshakes = new WeakMap<net.Socket, Done>()
+
+/**
+ * The server's half. A client must have a certificate when the credentials have a CA.
+ *
+ * @param socket of which nothing was read; it is the handshake's, and when that fails it is destroyed
+ */
+export function startServerHandshake(socket: net.Socket, creds: TLSCreds, done: Done): void {
+  let server = servers.get(creds)
+  if (!server) servers.set(creds, (server = newServer(creds)))
+  handshakes.set(socket, done)
+  server.emit('connection', socket)
+}
+
+function newServer(creds: TLSCreds): tls.Server {
+  const verify = creds.ca !== undefined
+  const server = tls.createServer({
+    ...contextOptions(creds),
+    requestCert: verify,
+    rejectUnauthorized: verify
+  })
+  server.on('secureConnection', (socket) => finish(socket, socket))
+  server.on('tlsClientError', (error, socket) => {
+    // Node verifies behind the handshake, and tells by this alone why it then closes the connection.
+    const { authorizationError } = socket as { authorizationError: Error | string | null }
+    finish(socket, handshakeError(authorizationError ?? error, 'client'))
+  })
+  return server
+}
+
+function finish(socket: tls.TLSSocket, outcome: tls.TLSSocket | NBDError): void {
+  // Node has no public way to the socket below.
+  const below = (socket as unknown as { _parent?: net.Socket })._parent
+  const done = below && handshakes.get(below)
+  if (!below || !done) {
+    socket.destroy()
+    return
+  }
+  handshakes.delete(below)
+  done(outcome)
+}
+
+/**
+ * The client's half. The server must have a certificate that was signed by the CA of the credentials.
+ *
+ * @param socket as for `startServerHandshake`
+ * @param hostname of the server, or its IP address: its certificate must be for this
+ */
+export function startClientHandshake(
+  socket: net.Socket,
+  creds: TLSCreds,
+  hostname: string,
+  done: Done
+): void {
+  let secureContext = clients.get(creds)
+  if (!secureContext) clients.set(creds, (secureContext = tls.createSecureContext(contextOptions(creds))))
+  const secured = tls.connect({
+    socket,
+    secureContext,
+    host: hostname,
+    // An address must not stand in this extension (RFC 6066).
+    ...(net.isIP(hostname) === 0 ? { servername: hostname } : {})
+  })
+  let open = true
+  const finished = (outcome: tls.TLSSocket | NBDError): void => {
+    if (open) done(outcome)
+    open = false
+  }
+  secured.on('secureConnect', () => finished(secured))
+  secured.on('error', (error: Error) => finished(handshakeError(error, 'server')))
+  secured.on('close', () => finished(handshakeError('ECONNRESET', 'server')))
+}
+
+function handshakeError(error: Error | string, peer: Peer): NBDError {
+  const options = typeof error === 'string' ? {} : { cause: error }
+  return new NBDError('transport', `TLS handshake: ${tlsProblem(error, peer)}`, options)
+}
+
+/** What an error of OpenSSL or Node, or the code of a failed verification, says about the peer. */
+export function tlsProblem(error: Error | string, peer: Peer): string {
+  const code = typeof error === 'string' ? error : 'code' in error ? String(error.code) : ''
+  const known = meanings[code]
+  if (known) return known(peer)
+  if (code === 'ERR_TLS_CERT_ALTNAME_INVALID')
+    return `the ${peer}'s certificate is for another: ${tlsReason(error)}`
+  if (code.includes('_ALERT_')) return `the ${peer} refuses: ${tlsReason(error)}`
+  return typeof error === 'string' ? `the ${peer}'s certificate: ${error}` : tlsReason(error)
+}
+
+const notSigned = (peer: Peer): string => `the ${peer}'s certificate was not signed by ca-cert.pem`
+const notTls = (peer: Peer): string => `what the ${peer} sends is not TLS`
+const closed = (peer: Peer): string => `the ${peer} closed the connection`
+const noneWanted = (peer: Peer): string =>
+  `the ${peer} wants a certificate of ours, and we have none that it takes`
+
+/** By the code of an error, or of a failed verification. @see X509_verify_cert_error_string in OpenSSL */
+const meanings: Record<string, (peer: Peer) => string> = {
+  DEPTH_ZERO_SELF_SIGNED_CERT: notSigned,
+  SELF_SIGNED_CERT_IN_CHAIN: notSigned,
+  UNABLE_TO_GET_ISSUER_CERT: notSigned,
+  UNABLE_TO_GET_ISSUER_CERT_LOCALLY: notSigned,
+  UNABLE_TO_VERIFY_LEAF_SIGNATURE: notSigned,
+  CERT_SIGNATURE_FAILURE: notSigned,
+  CERT_HAS_EXPIRED: (peer) => `the ${peer}'s certificate has expired`,
+  CERT_NOT_YET_VALID: (peer) => `the ${peer}'s certificate is not valid yet`,
+  INVALID_PURPOSE: (peer) => `the ${peer}'s certificate is not for a ${peer}`,
+  ERR_SSL_PEER_DID_NOT_RETURN_A_CERTIFICATE: (peer) => `the ${peer} has no certificate`,
+  ERR_SSL_WRONG_VERSION_NUMBER: notTls,
+  ERR_SSL_HTTP_REQUEST: notTls,
+  ERR_SSL_UNSUPPORTED_PROTOCOL: (peer) => `the ${peer} offers no version of TLS from 1.2 on`,
+  ERR_SSL_TLSV1_ALERT_UNKNOWN_CA: (peer) => `the ${peer} does not know the CA of our certificate`,
+  ERR_SSL_TLSV13_ALERT_CERTIFICATE_REQUIRED: noneWanted,
+  ECONNRESET: closed,
+  EPIPE: closed
+}
+
+/** OpenSSL's own words for what went wrong, without its code and line. */
+export function tlsReason(error: unknown): string {
+  if (error instanceof Error && 'reason' in error && typeof error.reason === 'string') return error.reason
+  return reason(error).trim()
+}
