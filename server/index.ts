@@ -3,3 +3,5 @@ export { NBDServer, type ExportOptions, type NBDServerOptions } from './nbd-serv
 export type { ListenAddress, NBDListener } from './listener/nbd-listener.ts'
 export { IOThread, type IOThreadInfo } from '../shared/iothread/io-thread.ts'
 export type { IOThreadProperties } from '../shared/iothread/io-thread-properties.ts'
+export type { TLSPolicy } from './negotiation/tls-policy.ts'
+export { loadServerCreds, type TLSCreds } from '../shared/io/tls-creds.ts'

@@ -32,6 +32,7 @@ import { ADD_EXPORT, FORGET_EXPORTS, LOSE_EXPORT } from './export/export-table.t
 import type { ExportDescription } from './export/nbd-export.ts'
 import { ConnectionState, type ConnectionCounters } from './transmission/connection-state.ts'
 import { THREAD_COUNTERS, type ThreadCounters } from './transmission/thread-counters.ts'
+import { SET_TLS_POLICY, type TLSPolicy } from './negotiation/tls-policy.ts'
 import { NBDListener, type Accepted, type ListenAddress } from './listener/nbd-listener.ts'
 
 /** IOThreads when none were asked for: more than this bring one export little. */
@@ -45,6 +46,8 @@ export interface NBDServerOptions {
   handshakeTimeoutMs?: number | undefined
   /** Payload that one connection may have in flight, in requests and in replies not yet sent. Absent: 64 MiB. */
   maxInFlightBytes?: number | undefined
+  /** Credentials, from `loadServerCreds`, and whether a client must use them. Absent: no TLS. */
+  tls?: TLSPolicy | undefined
 }
 
 /** What a server has done so far. */
@@ -296,6 +299,7 @@ export class NBDServer {
       let place = this.#places.get(thread)
       if (!place) {
         place = this.#newPlace(thread, own)
+        void this.#tellTls(place)
         for (const other of this.#exports.values()) void this.#tell(place, other)
       }
       exported.places.add(place)
@@ -314,12 +318,21 @@ export class NBDServer {
 
   /** Tells a thread of an export; one that dies is told in vain, which `#lost` sees to. */
   async #tell({ thread }: Place, { description, places, lost }: Exported): Promise<void> {
-    const servedHere = [...places].some((place) => place.thread === thread)
+    // A TLS connection cannot go to another thread when it has chosen its export.
+    const servedHere = this.#options.tls !== undefined || [...places].some((place) => place.thread === thread)
     const { name } = description
     const server = this.#number
     const told = [thread.run(ADD_EXPORT, { server, description: { ...description, servedHere } })]
     if (lost !== undefined) told.push(thread.run(LOSE_EXPORT, { server, name, why: lost }))
     await Promise.all(told).catch((error: unknown) => {
+      if (thread.fault === undefined) throw error
+    })
+  }
+
+  async #tellTls({ thread }: Place): Promise<void> {
+    const { tls } = this.#options
+    if (!tls) return
+    await thread.run(SET_TLS_POLICY, { server: this.#number, policy: tls }).catch((error: unknown) => {
       if (thread.fault === undefined) throw error
     })
   }

@@ -3,17 +3,22 @@ import type { ArgumentsCamelCase, Argv, InferredOptionTypes, Options } from 'yar
 import { parseInteger } from '../../shared/config/integer.ts'
 import { configError } from '../../shared/errors/nbd-error.ts'
 import { parseSize } from '../../shared/config/size.ts'
+import { loadServerCreds } from '../../shared/io/tls-creds.ts'
 import { LOG_LEVELS } from '../../shared/log/log.ts'
 import { NBD_MAX_BUFFER_SIZE } from '../../shared/protocol/limits.ts'
 import { NBD_DEFAULT_PORT } from '../../shared/protocol/uri.ts'
 import type { ImageOptions } from '../../shared/block/open-image.ts'
 import { GRAPH_OPTIONS } from './graph-steps.ts'
 import type { ListenAddress } from '../listener/nbd-listener.ts'
+import type { TLSPolicy } from '../negotiation/tls-policy.ts'
 import type { ExportOptions, NBDServerOptions } from '../nbd-server.ts'
 
 const MAX_CONNECTIONS = 65536
 const MAX_IOTHREADS = 64
 const MAX_IN_FLIGHT = 1024 * 1024 * 1024
+
+/** nbdkit's words. */
+const TLS_MODES = ['off', 'on', 'require'] as const
 
 // Numbers are taken as strings and checked here: yargs makes NaN of what is none.
 export const serveOptions = {
@@ -72,6 +77,21 @@ export const serveOptions = {
     describe: 'Serve IMAGE from this byte on (suffixes K, M, G, T)'
   },
   size: { type: 'string', requiresArg: true, describe: 'Serve this many bytes' },
+  'tls-creds': {
+    type: 'string',
+    requiresArg: true,
+    describe: 'Folder with server-cert.pem, server-key.pem, ca-cert.pem'
+  },
+  tls: {
+    choices: TLS_MODES,
+    requiresArg: true,
+    describe: 'Whether clients may or must use TLS; require if there is --tls-creds'
+  },
+  'tls-verify-peer': {
+    type: 'boolean',
+    default: true,
+    describe: 'Only serve clients whose certificate ca-cert.pem has signed'
+  },
   persistent: { alias: 't', type: 'boolean', describe: 'Go on when the last client has gone' },
   iothreads: {
     type: 'string',
@@ -159,7 +179,8 @@ export const imageOptions = (args: ServeArguments): ImageOptions => ({
 export const serverOptions = (args: ServeArguments): NBDServerOptions => ({
   maxConnections: parseInteger(args.shared, '--shared', 0, MAX_CONNECTIONS),
   iothreads: ownIOThreads(args),
-  maxInFlightBytes: args.maxInFlight === undefined ? undefined : maxInFlight(args.maxInFlight)
+  maxInFlightBytes: args.maxInFlight === undefined ? undefined : maxInFlight(args.maxInFlight),
+  tls: tlsPolicy(args)
 })
 
 function maxInFlight(text: string): number {
@@ -167,6 +188,18 @@ function maxInFlight(text: string): number {
   // Less would not hold the longest request, more would not fit into the counter.
   if (bytes >= NBD_MAX_BUFFER_SIZE && bytes <= MAX_IN_FLIGHT) return bytes
   throw configError(`--max-in-flight: '${text}' is not from 32M to 1G`)
+}
+
+/** @throws NBDError of kind `config` */
+function tlsPolicy({ tls, tlsCreds, tlsVerifyPeer: verifyPeer }: ServeArguments): TLSPolicy | undefined {
+  if (tls === 'off') return undefined
+  if (tlsCreds === undefined) {
+    if (tls !== undefined) throw configError(`--tls ${tls} needs --tls-creds`)
+    if (!verifyPeer) throw configError('--tls-verify-peer is for --tls-creds')
+    return undefined
+  }
+  const folder = nonEmpty(tlsCreds, '--tls-creds: which folder?')
+  return { creds: loadServerCreds(folder, { verifyPeer }), required: tls !== 'on' }
 }
 
 /** Threads of an export that is bound to none: with `--export` it has one, as in QEMU. */

@@ -42,15 +42,17 @@ export async function serve(args: ServeArguments): Promise<number> {
   process.on('SIGXFSZ', () => undefined)
   const address = listenAddress(args)
   const pid = pidFile(args)
-  const threads = serverOptions(args)
+  const options = serverOptions(args)
   const { exports, close } = await open(args)
-  const server = await NBDServer.start(threads)
+  const server = await NBDServer.start(options)
   try {
     for (const { node, options } of exports) await server.addExport(node, options)
     const ended = untilEnd(server, args.persistent ?? false)
     const listener = await server.listen(address)
     if (pid !== undefined) writePidFile(pid)
-    process.stdout.write(exports.map((exported) => readyLine(exported, address, listener)).join(''))
+    const tls = options.tls?.required ?? false
+    const uris = exports.map(({ options: { name } }) => uri(address, listener, name, tls))
+    process.stdout.write(exports.map((exported, i) => readyLine(exported, uris[i]!)).join(''))
     return await ended
   } finally {
     await server.close(SHUTDOWN_TIMEOUT_MS)
@@ -78,9 +80,8 @@ async function open(args: ServeArguments): Promise<{ exports: Opened[]; close: (
   return { exports, close: () => graph.close() }
 }
 
-function readyLine({ node, label, options }: Opened, address: ListenAddress, listener: NBDListener): string {
+function readyLine({ node, label, options }: Opened, where: string): string {
   const access = node.readOnly || options.writable === false ? ', read-only' : ''
-  const where = uri(address, listener, options.name)
   return `mqnbd: serving '${printable(label)}' (${formatSize(node.length)}${access}) at ${where}\n`
 }
 
@@ -108,10 +109,10 @@ function untilEnd(server: NBDServer, persistent: boolean): Promise<number> {
   })
 }
 
-function uri(address: ListenAddress, listener: NBDListener, exportName: string): string {
-  if ('path' in address) return formatUnixUri(fs.realpathSync(address.path), exportName)
+function uri(address: ListenAddress, listener: NBDListener, exportName: string, tls: boolean): string {
+  if ('path' in address) return formatUnixUri(fs.realpathSync(address.path), exportName, tls)
   const everywhere = address.host === '0.0.0.0' || address.host === '::'
-  return formatTcpUri(everywhere ? 'localhost' : address.host, listener.port!, exportName)
+  return formatTcpUri(everywhere ? 'localhost' : address.host, listener.port!, exportName, tls)
 }
 
 function writePidFile(path: string): void {

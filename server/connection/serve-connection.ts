@@ -11,8 +11,8 @@ import { aioWaitKick, aioWaitWhile } from '../../shared/aio/aio-wait.ts'
 import { scheduleRemote, type BottomHalfHandle } from '../../shared/aio/bottom-half.ts'
 import { Coroutine, type CoroutineFn } from '../../shared/coroutine/coroutine.ts'
 import { NBDError } from '../../shared/errors/nbd-error.ts'
-import type { QIOChannel } from '../../shared/io/channel.ts'
 import { QIOChannelSocket, type SocketHandle } from '../../shared/io/channel-socket.ts'
+import { QIOChannelTLS } from '../../shared/io/channel-tls.ts'
 import { WindowReader } from '../../shared/io/window-reader.ts'
 import type { EntryPoint } from '../../shared/aio/entry-point.ts'
 import { log } from '../../shared/log/log.ts'
@@ -20,7 +20,7 @@ import { exportTable } from '../export/export-table.ts'
 import { selectContexts } from '../export/meta-context.ts'
 import type { NBDMode } from '../negotiation/nbd-mode.ts'
 import { negotiate } from '../negotiation/newstyle.ts'
-import type { Negotiated } from '../negotiation/option-context.ts'
+import type { Negotiated, Negotiating } from '../negotiation/option-context.ts'
 import { ConnectionState } from '../transmission/connection-state.ts'
 import { ReadAhead } from '../transmission/read-ahead.ts'
 import { ReceiveLoop, type ReceiveLoopOptions } from '../transmission/receive-loop.ts'
@@ -108,10 +108,9 @@ export const ABORT_CONNECTION = entry<number, void>('abortConnection')
 export const notTaken = (): Int32Array => new Int32Array(new SharedArrayBuffer(Int32Array.BYTES_PER_ELEMENT))
 
 /** A connection, or a part in one. */
-interface Connection {
+interface Connection extends Negotiating {
   readonly id: number
   readonly server: number
-  channel: QIOChannel
   /** From the end of negotiation on. */
   loop: ReceiveLoop | undefined
 }
@@ -145,13 +144,12 @@ function abort({ channel, loop }: Connection): void {
 export async function serveConnection(handOver: NewConnection): Promise<ConnectionEnd> {
   const { peer } = handOver
   const channel = open(handOver)
-  const reader = new WindowReader(channel)
   log.info({ peer }, 'client connected')
   let moved: ConnectionEnd['moved']
   const ended = await serveUntilClosed(handOver, channel, function* (connection) {
-    const negotiated = yield* negotiateInTime(channel, reader, handOver)
-    if (negotiated?.exp.servedHere === false) moved = yield* giveUp(channel, reader, negotiated)
-    else if (negotiated) yield* transmit(connection, handOver, reader, negotiated)
+    const negotiated = yield* negotiateInTime(connection, handOver)
+    if (negotiated?.exp.servedHere === false) moved = yield* giveUp(channel, connection.reader, negotiated)
+    else if (negotiated) yield* transmit(connection, handOver, negotiated)
     return moved !== undefined
   })
   return moved ? { negotiated: true, moved } : ended
@@ -160,10 +158,9 @@ export async function serveConnection(handOver: NewConnection): Promise<Connecti
 /** Resolves as `serveConnection` does. */
 export async function serveNegotiated(handOver: NegotiatedConnection): Promise<ConnectionEnd> {
   const channel = open(handOver)
-  const reader = new WindowReader(channel)
-  reader.putUnread(Buffer.from(handOver.unread))
   await serveUntilClosed(handOver, channel, function* (connection) {
-    yield* transmit(connection, handOver, reader, fromDescription(handOver.server, handOver.negotiated))
+    connection.reader.putUnread(Buffer.from(handOver.unread))
+    yield* transmit(connection, handOver, fromDescription(handOver.server, handOver.negotiated))
     return false
   })
   return { negotiated: true }
@@ -181,7 +178,8 @@ async function serveUntilClosed(
   channel: QIOChannelSocket,
   body: (connection: Connection) => CoroutineFn<boolean>
 ): Promise<ConnectionEnd> {
-  const connection: Connection = { id, server, channel, loop: undefined }
+  const reader = new WindowReader(channel)
+  const connection: Connection = { id, server, channel, reader, loop: undefined }
   let goesOn = false
   await attend(connection, peer, function* () {
     goesOn = yield* body(connection)
@@ -192,7 +190,7 @@ async function serveUntilClosed(
     state.removePart()
     if (state.parts > 0) await aioWaitWhile(() => state.parts > 0)
   }
-  await channel.close()
+  await connection.channel.close()
   if (!goesOn) log.info({ peer }, 'client disconnected')
   return { negotiated: connection.loop !== undefined }
 }
@@ -226,17 +224,11 @@ export async function joinConnection({
   const channel = QIOChannelSocket.attach(socket)
   Atomics.store(taken, 0, 1)
   const state = new ConnectionState(memory)
-  const loop = new ReceiveLoop(
-    channel,
-    fromDescription(server, negotiated),
-    state,
-    new WindowReader(channel),
-    {
-      mayShare: true
-    }
-  )
+  const reader = new WindowReader(channel)
+  const exported = fromDescription(server, negotiated)
+  const loop = new ReceiveLoop(channel, exported, state, reader, { mayShare: true })
   loop.join({ readAhead: new ReadAhead(readAhead) })
-  const connection: Connection = { id, server, channel, loop }
+  const connection: Connection = { id, server, channel, reader, loop }
   await attend(connection, peer, () => loop.run())
   await channel.close()
   state.removePart()
@@ -262,16 +254,15 @@ async function attend(connection: Connection, peer: string, body: () => Coroutin
 }
 
 function* negotiateInTime(
-  channel: QIOChannelSocket,
-  reader: WindowReader,
+  connection: Connection,
   { server, peer, handshakeTimeoutMs }: NewConnection
 ): CoroutineFn<Negotiated | undefined> {
   const timer = setTimeout(() => {
     log.warn({ peer }, `no export chosen within ${handshakeTimeoutMs} ms: disconnecting`)
-    channel.shutdown('both')
+    connection.channel.shutdown('both')
   }, handshakeTimeoutMs)
   try {
-    return yield* negotiate(channel, reader, exportTable(server))
+    return yield* negotiate(connection, exportTable(server))
   } finally {
     clearTimeout(timer)
   }
@@ -280,13 +271,16 @@ function* negotiateInTime(
 function* transmit(
   connection: Connection,
   { peer, state, onHelpWanted }: ConnectionHandOver,
-  reader: WindowReader,
   negotiated: Negotiated
 ): CoroutineFn {
-  log.info({ peer, export: negotiated.exp.name }, 'client uses an export')
+  const { channel, reader } = connection
+  const tls = channel instanceof QIOChannelTLS ? channel.protocol : undefined
+  log.info({ peer, export: negotiated.exp.name, tls }, 'client uses an export')
+  // A TLS connection stays in the thread that did the handshake.
   const options: ReceiveLoopOptions =
-    onHelpWanted === undefined ? {} : { mayShare: true, onHelpWanted: () => scheduleRemote(onHelpWanted) }
-  const { channel } = connection
+    onHelpWanted === undefined || tls !== undefined
+      ? {}
+      : { mayShare: true, onHelpWanted: () => scheduleRemote(onHelpWanted) }
   connection.loop = new ReceiveLoop(channel, negotiated, new ConnectionState(state), reader, options)
   yield* connection.loop.run()
 }

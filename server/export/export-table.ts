@@ -7,9 +7,12 @@
  */
 import { bugError } from '../../shared/errors/nbd-error.ts'
 import type { EntryPoint } from '../../shared/aio/entry-point.ts'
+import type { TLSPolicy } from '../negotiation/tls-policy.ts'
 import { NBDExport, type ExportDescription } from './nbd-export.ts'
 
 export class ExportTable {
+  /** Undefined when there is no TLS. */
+  tls: TLSPolicy | undefined
   readonly #exports = new Map<string, NBDExport>()
   /** Why those are no longer served whose threads have died, by name. */
   readonly #lost = new Map<string, string>()

@@ -6,6 +6,7 @@
 import { protocolError } from '../../shared/errors/nbd-error.ts'
 import type { CoroutineFn } from '../../shared/coroutine/coroutine.ts'
 import type { QIOChannel } from '../../shared/io/channel.ts'
+import { QIOChannelTLS } from '../../shared/io/channel-tls.ts'
 import type { WindowReader } from '../../shared/io/window-reader.ts'
 import { writeBytes } from '../../shared/io/write-bytes.ts'
 import { log } from '../../shared/log/log.ts'
@@ -21,7 +22,9 @@ import {
   NBD_OPT_LIST,
   NBD_OPT_LIST_META_CONTEXT,
   NBD_OPT_SET_META_CONTEXT,
+  NBD_OPT_STARTTLS,
   NBD_OPT_STRUCTURED_REPLY,
+  NBD_REP_ERR_TLS_REQD,
   NBD_REP_ERR_TOO_BIG,
   NBD_REP_ERR_UNSUP
 } from '../../shared/protocol/constants.ts'
@@ -41,14 +44,22 @@ import { decodeOptionRequest, NBD_OPTION_SIZE } from '../../shared/protocol/mess
 import { encodeTruncated } from '../../shared/protocol/string.ts'
 import { Memory } from '../../shared/syscall/memory.ts'
 import type { ExportTable } from '../export/export-table.ts'
-import { NBD_MODE_SIMPLE } from './nbd-mode.ts'
 import { optAbort } from './opt-abort.ts'
 import { optExportName } from './opt-export-name.ts'
 import { optGo } from './opt-go.ts'
 import { optList } from './opt-list.ts'
 import { optMetaContext } from './opt-meta-context.ts'
+import { optStartTls } from './opt-starttls.ts'
 import { optStructuredReply } from './opt-structured-reply.ts'
-import type { Negotiated, NegotiationState, OptionHandler, OptionResult } from './option-context.ts'
+import {
+  newState,
+  type Negotiated,
+  type Negotiating,
+  type NegotiationState,
+  type OptionContext,
+  type OptionHandler,
+  type OptionResult
+} from './option-context.ts'
 
 const handlers = new Map<number, OptionHandler>([
   [NBD_OPT_ABORT, optAbort],
@@ -63,15 +74,16 @@ const handlers = new Map<number, OptionHandler>([
 /**
  * Negotiates with one client.
  *
+ * @param connection its channel and reader are others after STARTTLS
  * @param exports what it may choose from
  * @returns what to serve, or undefined when the client has left
  * @throws NBDError of kind `protocol` or `transport`: the connection must be closed
  */
 export function* negotiate(
-  channel: QIOChannel,
-  reader: WindowReader,
+  connection: Negotiating,
   exports: ExportTable
 ): CoroutineFn<Negotiated | undefined> {
+  let { channel, reader } = connection
   const header = Memory.allocate(NBD_OPTION_SIZE)
   yield* writeBytes(channel, encodeGreeting(NBD_FLAG_FIXED_NEWSTYLE | NBD_FLAG_NO_ZEROES))
   if (!(yield* reader.readAllEof(header, 0, NBD_CLIENT_FLAGS_SIZE))) return undefined
@@ -80,12 +92,8 @@ export function* negotiate(
     throw protocolError(`unknown client flags 0x${flags.toString(16)}`)
   }
   const fixed = (flags & NBD_FLAG_C_FIXED_NEWSTYLE) !== 0
-  const state: NegotiationState = {
-    exports,
-    mode: NBD_MODE_SIMPLE,
-    noZeroes: (flags & NBD_FLAG_C_NO_ZEROES) !== 0,
-    contexts: undefined
-  }
+  const noZeroes = (flags & NBD_FLAG_C_NO_ZEROES) !== 0
+  let state = newState(exports, noZeroes)
 
   for (let count = 0; count < NBD_MAX_OPTIONS; count++) {
     if (!(yield* reader.readAllEof(header, 0, NBD_OPTION_SIZE))) return undefined
@@ -98,11 +106,39 @@ export function* negotiate(
     if (length > NBD_MAX_OPTION_DRAIN_SIZE) {
       throw protocolError(`${nbdOptLookup(option)} announces ${length} bytes of payload`)
     }
+    if (option === NBD_OPT_STARTTLS) {
+      yield* reader.discard(length)
+      if (yield* optStartTls(connection, exports.tls, length, answers(channel, option))) {
+        channel = connection.channel
+        reader = connection.reader
+        state = newState(exports, noZeroes)
+      }
+      continue
+    }
+    if (option !== NBD_OPT_ABORT && exports.tls?.required && !(channel instanceof QIOChannelTLS)) {
+      if (option === NBD_OPT_EXPORT_NAME)
+        throw protocolError('NBD_OPT_EXPORT_NAME without TLS, which is required')
+      yield* reader.discard(length)
+      const { refuse } = answers(channel, option)
+      yield* refuse(NBD_REP_ERR_TLS_REQD, `${nbdOptLookup(option)} needs TLS here: NBD_OPT_STARTTLS first`)
+      continue
+    }
     const result = yield* answerOption(channel, reader, option, length, state)
     if (result === 'end') return undefined
     if (result !== 'go on') return result
   }
   throw protocolError(`more than ${NBD_MAX_OPTIONS} options`)
+}
+
+/** The ways to answer an option. */
+function answers(channel: QIOChannel, option: number): Pick<OptionContext, 'reply' | 'refuse'> {
+  const reply = (type: number, bytes?: Uint8Array): CoroutineFn =>
+    writeBytes(channel, encodeOptionReply(option, type, bytes))
+  const refuse = (type: number, reason: string): CoroutineFn => {
+    log.debug({ option: nbdOptLookup(option), reply: nbdRepLookup(type) }, reason)
+    return reply(type, encodeTruncated(reason))
+  }
+  return { reply, refuse }
 }
 
 function* answerOption(
@@ -112,13 +148,7 @@ function* answerOption(
   length: number,
   state: NegotiationState
 ): CoroutineFn<OptionResult> {
-  const reply = (type: number, bytes?: Uint8Array): CoroutineFn =>
-    writeBytes(channel, encodeOptionReply(option, type, bytes))
-  const refuse = (type: number, reason: string): CoroutineFn => {
-    log.debug({ option: nbdOptLookup(option), reply: nbdRepLookup(type) }, reason)
-    return reply(type, encodeTruncated(reason))
-  }
-
+  const { reply, refuse } = answers(channel, option)
   const handler = handlers.get(option)
   if ((!handler && option !== NBD_OPT_EXPORT_NAME) || length > NBD_MAX_OPTION_SIZE) {
     yield* reader.discard(length)

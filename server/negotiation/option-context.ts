@@ -1,9 +1,11 @@
 /** What the code of an option works on: the state of one negotiation, and the way to answer. */
 import type { CoroutineFn } from '../../shared/coroutine/coroutine.ts'
+import type { QIOChannel } from '../../shared/io/channel.ts'
+import type { WindowReader } from '../../shared/io/window-reader.ts'
 import type { ExportTable } from '../export/export-table.ts'
 import type { NBDExport } from '../export/nbd-export.ts'
 import type { MetaContext } from '../export/meta-context.ts'
-import type { NBDMode } from './nbd-mode.ts'
+import { NBD_MODE_SIMPLE, type NBDMode } from './nbd-mode.ts'
 
 export interface OptionContext {
   readonly option: number
@@ -13,6 +15,13 @@ export interface OptionContext {
   readonly reply: (type: number, payload?: Uint8Array) => CoroutineFn
   /** Answers with an error reply and its reason in words; the negotiation goes on. */
   readonly refuse: (type: number, reason: string) => CoroutineFn
+}
+
+/** What is negotiated on; STARTTLS puts TLS in the place of the socket. */
+export interface Negotiating {
+  channel: QIOChannel
+  /** Of the channel. */
+  reader: WindowReader
 }
 
 export interface NegotiationState {
@@ -33,6 +42,14 @@ export interface Negotiated {
 
 /** `go on`; `end` the connection; or start transmission. */
 export type OptionResult = 'go on' | 'end' | Negotiated
+
+/** What a client has negotiated when it has only sent its flags. */
+export const newState = (exports: ExportTable, noZeroes: boolean): NegotiationState => ({
+  exports,
+  mode: NBD_MODE_SIMPLE,
+  noZeroes,
+  contexts: undefined
+})
 
 export type OptionHandler = (context: OptionContext) => CoroutineFn<OptionResult>
 

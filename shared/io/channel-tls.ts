@@ -25,7 +25,7 @@ import {
   type ShutdownMode
 } from './channel.ts'
 import type { TLSCreds } from './tls-creds.ts'
-import { startClientHandshake, startServerHandshake, tlsProblem, type Peer } from './tls-handshake.ts'
+import { startClientHandshake, startServerHandshake, tlsError, type Peer } from './tls-handshake.ts'
 
 /** From its start to the end of the handshake, in ms, when nobody says otherwise. */
 export const TLS_HANDSHAKE_TIMEOUT_MS = 10_000
@@ -122,8 +122,8 @@ export class QIOChannelTLS extends QIOChannel {
    * A client may return from this although the server is about to refuse its certificate: in TLS 1.3 it hears of that
    * only when it reads.
    *
-   * @throws NBDError of kind `transport` that says what is wrong with the peer, or that it was too slow; the channel
-   *   can only be closed then
+   * @throws NBDError of kind `protocol` that says what is wrong with the peer, `transport` when it went or was too slow;
+   *   the channel can only be closed then
    * @see qio_channel_tls_handshake
    */
   *handshake(timeoutMs = TLS_HANDSHAKE_TIMEOUT_MS): CoroutineFn {
@@ -313,9 +313,7 @@ export class QIOChannelTLS extends QIOChannel {
   }
 
   #fail(error: Error): void {
-    this.#error ??= NBDError.is(error)
-      ? error
-      : new NBDError('transport', `TLS: ${tlsProblem(error, this.#peer)}`, { cause: error })
+    this.#error ??= NBDError.is(error) ? error : tlsError('TLS', error, this.#peer)
     this.#close()
   }
 }

@@ -62,7 +62,7 @@ function newServer(creds: TLSCreds): tls.Server {
   server.on('tlsClientError', (error, socket) => {
     // Node verifies behind the handshake, and tells by this alone why it then closes the connection.
     const { authorizationError } = socket as { authorizationError: Error | string | null }
-    finish(socket, handshakeError(authorizationError ?? error, 'client'))
+    finish(socket, tlsError('TLS handshake', authorizationError ?? error, 'client'))
   })
   return server
 }
@@ -106,26 +106,30 @@ export function startClientHandshake(
     open = false
   }
   secured.on('secureConnect', () => finished(secured))
-  secured.on('error', (error: Error) => finished(handshakeError(error, 'server')))
-  secured.on('close', () => finished(handshakeError('ECONNRESET', 'server')))
+  secured.on('error', (error: Error) => finished(tlsError('TLS handshake', error, 'server')))
+  secured.on('close', () => finished(tlsError('TLS handshake', 'ECONNRESET', 'server')))
 }
 
-function handshakeError(error: Error | string, peer: Peer): NBDError {
-  const options = typeof error === 'string' ? {} : { cause: error }
-  return new NBDError('transport', `TLS handshake: ${tlsProblem(error, peer)}`, options)
-}
-
-/** What an error of OpenSSL or Node, or the code of a failed verification, says about the peer. */
-export function tlsProblem(error: Error | string, peer: Peer): string {
+/**
+ * What an error of OpenSSL or Node, or the code of a failed verification, says about the peer.
+ *
+ * @returns of kind `transport` when the connection was lost; else `protocol`
+ */
+export function tlsError(what: string, error: Error | string, peer: Peer): NBDError {
   const code = typeof error === 'string' ? error : 'code' in error ? String(error.code) : ''
-  const known = meanings[code]
-  if (known) return known(peer)
+  const kind = lost.has(code) ? 'transport' : 'protocol'
+  const text = meanings[code]?.(peer) ?? otherMeaning(code, error, peer)
+  return new NBDError(kind, `${what}: ${text}`, typeof error === 'string' ? {} : { cause: error })
+}
+
+function otherMeaning(code: string, error: Error | string, peer: Peer): string {
   if (code === 'ERR_TLS_CERT_ALTNAME_INVALID')
     return `the ${peer}'s certificate is for another: ${tlsReason(error)}`
   if (code.includes('_ALERT_')) return `the ${peer} refuses: ${tlsReason(error)}`
   return typeof error === 'string' ? `the ${peer}'s certificate: ${error}` : tlsReason(error)
 }
 
+const lost = new Set(['ECONNRESET', 'EPIPE', 'ETIMEDOUT'])
 const notSigned = (peer: Peer): string => `the ${peer}'s certificate was not signed by ca-cert.pem`
 const notTls = (peer: Peer): string => `what the ${peer} sends is not TLS`
 const closed = (peer: Peer): string => `the ${peer} closed the connection`

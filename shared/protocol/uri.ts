@@ -3,6 +3,7 @@
  *
  *   nbd://HOST:PORT/EXPORT                 TCP; HOST defaults to localhost, PORT to 10809
  *   nbd+unix:///EXPORT?socket=PATH         Unix socket; PATH begins with %00 for one in the abstract namespace
+ *   nbds://..., nbds+unix://...            the same with TLS
  *
  * EXPORT is all of the path behind its first slash, percent-decoded: `nbd://host//disk` names the export '/disk'.
  *
@@ -20,21 +21,26 @@ export interface NBDUri {
   exportName: string
 }
 
-/** `nbd://host:port/export`. The port is always named: whoever reads the line need not know the default. */
-export function formatTcpUri(host: string, port: number, exportName: string): string {
+/**
+ * `nbd://host:port/export`, or with `nbds` when TLS is required. The port is always named: whoever reads the line need
+ * not know the default.
+ */
+export function formatTcpUri(host: string, port: number, exportName: string, tls = false): string {
   // The zone of a link-local address stands behind a '%'.
   const authority = host.includes(':') ? `[${host.replaceAll('%', '%25')}]` : encodeURIComponent(host)
-  return `nbd://${authority}:${port}${path(exportName)}`
+  return `${scheme(tls)}://${authority}:${port}${path(exportName)}`
 }
 
-/** `nbd+unix:///export?socket=/path`. */
-export function formatUnixUri(socket: string, exportName: string): string {
+/** `nbd+unix:///export?socket=/path`, or with `nbds`. */
+export function formatUnixUri(socket: string, exportName: string, tls = false): string {
   const query = encodeURIComponent(socket).replaceAll('%2F', '/')
-  return `nbd+unix://${path(exportName) || '/'}?socket=${query}`
+  return `${scheme(tls)}+unix://${path(exportName) || '/'}?socket=${query}`
 }
 
 /** Port assigned to NBD. */
 export const NBD_DEFAULT_PORT = 10809
+
+const scheme = (tls: boolean): string => (tls ? 'nbds' : 'nbd')
 
 const path = (exportName: string): string => (exportName === '' ? '' : '/' + encodeURIComponent(exportName))
 

@@ -3,6 +3,7 @@
  * conformance tests. It shares no code with the server.
  */
 import * as net from 'node:net'
+import * as tls from 'node:tls'
 import type { Test } from 'tap'
 import {
   NBD_CMD_READ,
@@ -11,6 +12,7 @@ import {
   NBD_INFO_EXPORT,
   NBD_OPT_GO,
   NBD_OPT_SET_META_CONTEXT,
+  NBD_OPT_STARTTLS,
   NBD_OPT_STRUCTURED_REPLY,
   NBD_REP_ACK,
   NBD_REP_INFO,
@@ -84,7 +86,8 @@ export interface RawTransmission {
 }
 
 export class RawClient {
-  readonly socket: net.Socket
+  /** From `startTls` on, the encrypted one. */
+  socket: net.Socket
   structured = false
   #received: Buffer[] = []
   #length = 0
@@ -93,7 +96,11 @@ export class RawClient {
 
   private constructor(socket: net.Socket) {
     this.socket = socket
-    socket.on('data', (bytes) => {
+    this.#listen()
+  }
+
+  #listen(): void {
+    this.socket.on('data', (bytes) => {
       this.#received.push(bytes)
       this.#length += bytes.length
       this.#wake?.()
@@ -103,7 +110,7 @@ export class RawClient {
       this.#wake?.()
     }
     // A reset is one way of closing, too: the server need not have read what it does not want.
-    for (const event of ['end', 'close', 'error']) socket.on(event, end)
+    for (const event of ['end', 'close', 'error']) this.socket.on(event, end)
   }
 
   /** Connects; sends and reads nothing. Destroyed when the test ends. */
@@ -242,6 +249,29 @@ export class RawClient {
   ask(number: number, payload?: Buffer): Promise<RawOptionReply[]> {
     this.send(option(number, payload))
     return this.optionReplies(number)
+  }
+
+  /** NBD_OPT_STARTTLS, which must be acknowledged, and the handshake. */
+  async startTls(options: tls.ConnectionOptions): Promise<void> {
+    const type = await this.askOnce(NBD_OPT_STARTTLS)
+    if (type !== NBD_REP_ACK) throw new Error(`STARTTLS: 0x${type.toString(16)}`)
+    await this.secure(options)
+  }
+
+  /** The handshake. Rejects when it fails. */
+  async secure(options: tls.ConnectionOptions): Promise<void> {
+    if (this.#length > 0) throw new Error(`${this.#length} bytes in plain text before the handshake`)
+    this.socket.removeAllListeners('data')
+    const secured = tls.connect({ socket: this.socket, servername: 'localhost', ...options })
+    await within(
+      'the handshake',
+      new Promise<void>((resolve, reject) => {
+        secured.once('secureConnect', resolve)
+        secured.once('error', reject)
+      })
+    )
+    this.socket = secured
+    this.#listen()
   }
 
   /** Sends an option. @returns the type of the one reply to it */

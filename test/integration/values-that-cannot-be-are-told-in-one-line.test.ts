@@ -30,6 +30,17 @@ void t.test('command line - values that make no sense: status 1', async (t) => {
   await allRefused(t, serve, options, 1)
 })
 
+void t.test('command line - TLS without what it needs: status 1', async (t) => {
+  const tls: [args: string[], reason: RegExp][] = [
+    [['--tls', 'require'], /--tls require needs --tls-creds/],
+    [['--tls', 'on'], /--tls on needs --tls-creds/],
+    [['--no-tls-verify-peer'], /--tls-verify-peer is for --tls-creds/],
+    [['--tls-creds', '/no/such/folder'], /cannot look into '\/no\/such\/folder': no such file/],
+    [['--tls-creds', '/'], /there is no '\/server-cert\.pem'/]
+  ]
+  await allRefused(t, serve, tls, 1)
+})
+
 void t.test('command line - images that make no sense: status 1', async (t) => {
   const images: [args: string[], reason: RegExp][] = [
     [['memory:'], /'' is not a size/],
@@ -41,7 +52,7 @@ void t.test('command line - images that make no sense: status 1', async (t) => {
 })
 
 void t.test('command line - an option without its value', async (t) => {
-  const bare = ['-k', '-b', '--pid-file', '--format', '--size']
+  const bare = ['-k', '-b', '--pid-file', '--format', '--size', '--tls-creds', '--tls']
   await allRefused(
     t,
     serve,
@@ -54,6 +65,7 @@ void t.test('command line - a socket, a pid file or an image without a name', as
   const nameless: [args: string[], reason: RegExp][] = [
     [[...serve, '-k', ''], /./],
     [[...serve, '--pid-file', ''], /./],
+    [[...serve, '--tls-creds', ''], /which folder/],
     [['serve', '', '-p', '0'], /image|''/i]
   ]
   await allRefused(t, [], nameless, either)
