@@ -27,7 +27,7 @@ import {
   type ConnectionEnd,
   type ConnectionHandOver
 } from './connection/serve-connection.ts'
-import { ExportGate } from './export/export-gate.ts'
+import { ExportGate, MAX_LANES } from './export/export-gate.ts'
 import { ADD_EXPORT, FORGET_EXPORTS, LOSE_EXPORT } from './export/export-table.ts'
 import type { ExportDescription } from './export/nbd-export.ts'
 import { ConnectionState, type ConnectionCounters } from './transmission/connection-state.ts'
@@ -79,12 +79,14 @@ interface Place {
   /** The server's, to stop. */
   readonly own: boolean
   connections: number
+  /** Its lane in the gates of exports. */
+  readonly lane: number
   /** Takes the fault listener back. */
   readonly release: () => void
 }
 
 interface Exported {
-  readonly description: Omit<ExportDescription, 'servedHere'>
+  readonly description: Omit<ExportDescription, 'servedHere' | 'lane'>
   readonly node: BlockNode
   readonly keepNode: boolean
   /** Those whose thread has died are taken out. */
@@ -110,6 +112,7 @@ export class NBDServer {
   /** Every thread that serves an export. Each knows all exports. */
   readonly #places = new Map<IOThread, Place>()
   #ownThreads = 0
+  #lanes = 0
   /** Accepted, and not yet given to a thread. */
   readonly #waiting: Accepted[] = []
   readonly #serving = new Set<Promise<void>>()
@@ -153,6 +156,8 @@ export class NBDServer {
     const dead = iothreads?.find(({ fault }) => fault !== undefined)
     if (dead) throw configError(`export '${name}': IOThread ${dead.id} does not run any more`)
     this.#checkNew(name)
+    if (this.#lanes + (iothreads?.length ?? this.#ownCount()) > MAX_LANES)
+      throw configError(`export '${name}': a server has ${MAX_LANES} IOThreads at the most`)
 
     const threads = iothreads ?? (await this.#startThreads())
     try {
@@ -278,9 +283,13 @@ export class NBDServer {
     if (this.#exports.has(name)) throw configError(`there is an export '${name}' already`)
   }
 
+  #ownCount(): number {
+    return this.#options.iothreads ?? Math.min(availableParallelism(), MAX_DEFAULT_IOTHREADS)
+  }
+
   /** Threads for an export that is bound to none. */
   async #startThreads(): Promise<IOThread[]> {
-    const count = this.#options.iothreads ?? Math.min(availableParallelism(), MAX_DEFAULT_IOTHREADS)
+    const count = this.#ownCount()
     // No id that a user gives begins so.
     const ids = Array.from({ length: count }, () => `#io${this.#ownThreads++}`)
     const started = await Promise.allSettled(ids.map((id) => IOThread.start(id)))
@@ -311,18 +320,19 @@ export class NBDServer {
 
   #newPlace(thread: IOThread, own: boolean): Place {
     const release = thread.onFault((error) => this.#lost(place, error))
-    const place: Place = { thread, own, connections: 0, release }
+    const lane = this.#lanes++
+    const place: Place = { thread, own, lane, connections: 0, release }
     this.#places.set(thread, place)
     return place
   }
 
   /** Tells a thread of an export; one that dies is told in vain, which `#lost` sees to. */
-  async #tell({ thread }: Place, { description, places, lost }: Exported): Promise<void> {
+  async #tell({ thread, lane }: Place, { description, places, lost }: Exported): Promise<void> {
     // A TLS connection cannot go to another thread when it has chosen its export.
     const servedHere = this.#options.tls !== undefined || [...places].some((place) => place.thread === thread)
     const { name } = description
     const server = this.#number
-    const told = [thread.run(ADD_EXPORT, { server, description: { ...description, servedHere } })]
+    const told = [thread.run(ADD_EXPORT, { server, description: { ...description, servedHere, lane } })]
     if (lost !== undefined) told.push(thread.run(LOSE_EXPORT, { server, name, why: lost }))
     await Promise.all(told).catch((error: unknown) => {
       if (thread.fault === undefined) throw error
@@ -414,6 +424,7 @@ export class NBDServer {
     log.error({ err: error, iothread: id }, `IOThread ${id} died: ${reason(error)}`)
     this.#places.delete(place.thread)
     for (const exported of this.#exports.values()) {
+      exported.gate.strikeOut(place.lane)
       if (!exported.places.delete(place) || exported.places.size > 0) continue
       const { name } = exported.description
       exported.lost = `export '${name}' is not served any more: IOThread ${id} died`

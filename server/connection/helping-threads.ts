@@ -24,9 +24,15 @@ export interface ServedConnection {
   readonly thread: IOThread
 }
 
+interface Watched {
+  readonly state: ConnectionState
+  /** Threads that take part. */
+  readonly threads: Set<IOThread>
+}
+
 export class HelpingThreads {
   readonly #threadsOf: (exportName: string) => Iterable<IOThread>
-  readonly #connections = new Map<ServedConnection, ConnectionState>()
+  readonly #connections = new Map<ServedConnection, Watched>()
   readonly #bh = new BottomHalf(() => this.#look())
 
   /** @param threadsOf which threads may serve an export */
@@ -41,9 +47,15 @@ export class HelpingThreads {
 
   /** Looks after a connection while `served` has not settled. */
   async watch<T>(connection: ServedConnection, served: Promise<T>): Promise<T> {
-    this.#connections.set(connection, new ConnectionState(connection.memory))
+    const { id, memory, thread } = connection
+    const watched = { state: new ConnectionState(memory), threads: new Set([thread]) }
+    this.#connections.set(connection, watched)
     try {
       return await served
+    } catch (error) {
+      // The thread where it began has died.
+      this.#abort(id, watched)
+      throw error
     } finally {
       this.#connections.delete(connection)
     }
@@ -51,7 +63,7 @@ export class HelpingThreads {
 
   /** Those that are being served. */
   get connections(): { id: number; peer: string; state: ConnectionState }[] {
-    return [...this.#connections].map(([{ id, peer }, state]) => ({ id, peer, state }))
+    return [...this.#connections].map(([{ id, peer }, { state }]) => ({ id, peer, state }))
   }
 
   close(): void {
@@ -59,44 +71,44 @@ export class HelpingThreads {
   }
 
   #look(): void {
-    for (const [connection, state] of this.#connections) {
-      if (!state.takeHelp()) continue
-      this.#spread(connection, state).catch((error: unknown) =>
+    for (const [connection, watched] of this.#connections) {
+      if (!watched.state.takeHelp()) continue
+      this.#spread(connection, watched).catch((error: unknown) =>
         log.error({ err: error, peer: connection.peer }, `a connection stays in one thread: ${reason(error)}`)
       )
     }
   }
 
   /** Joins all threads of the connection's export to it; which of them get work, is settled by who is idle. */
-  async #spread(connection: ServedConnection, state: ConnectionState): Promise<void> {
+  async #spread(connection: ServedConnection, watched: Watched): Promise<void> {
     const { id, server, peer, memory, thread } = connection
     const readAhead = ReadAhead.allocate()
-    const joined = new Set([thread])
+    const { state, threads } = watched
     for (;;) {
       const shared = await thread.run(SHARE_CONNECTION, { id, readAhead })
       if (!shared) return
       const { socket, negotiated } = shared
-      const next = [...this.#threadsOf(negotiated.exportName)].find((other) => !joined.has(other))
+      const next = [...this.#threadsOf(negotiated.exportName)].find((other) => !threads.has(other))
       if (!next) {
         closeFd(socket.fd)
         return
       }
-      joined.add(next)
+      threads.add(next)
       const taken = notTaken()
       state.addPart()
       const part = { id, server, socket, taken, peer, state: memory, readAhead, negotiated }
       next.run(JOIN_CONNECTION, part).catch((error: unknown) => {
         log.error({ err: error, peer }, `a connection has lost one of its threads: ${reason(error)}`)
         if (Atomics.load(taken, 0) === 0) closeFd(socket.fd)
-        this.#partDied(id, state, joined)
+        state.removePart()
+        aioWaitKick()
+        this.#abort(id, watched)
       })
     }
   }
 
-  /** Whatever the thread had in flight will not be answered: the connection cannot go on. */
-  #partDied(id: number, state: ConnectionState, joined: ReadonlySet<IOThread>): void {
-    state.removePart()
-    aioWaitKick()
-    for (const thread of joined) void thread.run(ABORT_CONNECTION, id).catch(() => undefined)
+  /** What a dead thread had in flight will not be answered: the connection cannot go on. */
+  #abort(id: number, { threads }: Watched): void {
+    for (const thread of threads) void thread.run(ABORT_CONNECTION, id).catch(() => undefined)
   }
 }

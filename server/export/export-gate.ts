@@ -7,18 +7,25 @@ import { aioWaitKick, aioWaitWhile } from '../../shared/aio/aio-wait.ts'
 import { CO_QUEUE_WORDS, CoQueueShared } from '../../shared/coroutine/co-queue-shared.ts'
 import type { CoroutineFn } from '../../shared/coroutine/coroutine.ts'
 
+/** Threads that can go in: each counts those inside in a lane of its own, so that a dead one's can be struck out. */
+export const MAX_LANES = 256
+
 /** How often it was closed and not opened again. */
 const CLOSED = 0
-const INSIDE = 1
-const QUEUE = 2
-const WORDS = QUEUE + CO_QUEUE_WORDS
+const QUEUE = 1
+const LANES = QUEUE + CO_QUEUE_WORDS
+const WORDS = LANES + MAX_LANES
 
 export class ExportGate {
   readonly #words: Int32Array
   readonly #waiting: CoQueueShared
+  /** Index of this thread's count. */
+  readonly #inside: number
 
-  constructor(memory: SharedArrayBuffer) {
+  /** @param lane the thread's, below MAX_LANES; absent in the main thread, which does not go in */
+  constructor(memory: SharedArrayBuffer, lane = 0) {
     this.#words = new Int32Array(memory)
+    this.#inside = LANES + lane
     this.#waiting = new CoQueueShared(this.#words, QUEUE)
   }
 
@@ -34,7 +41,7 @@ export class ExportGate {
    */
   tryEnter(): boolean {
     // First in and then a look, against `close`, which closes first and then looks.
-    Atomics.add(this.#words, INSIDE, 1)
+    Atomics.add(this.#words, this.#inside, 1)
     if (Atomics.load(this.#words, CLOSED) === 0) return true
     this.leave()
     return false
@@ -42,12 +49,12 @@ export class ExportGate {
 
   /** One more inside, by somebody who is inside already. @context any-thread */
   enterAgain(): void {
-    Atomics.add(this.#words, INSIDE, 1)
+    Atomics.add(this.#words, this.#inside, 1)
   }
 
   /** @context any-thread */
   leave(): void {
-    Atomics.sub(this.#words, INSIDE, 1)
+    Atomics.sub(this.#words, this.#inside, 1)
     aioWaitKick()
   }
 
@@ -64,11 +71,24 @@ export class ExportGate {
    */
   async close(): Promise<void> {
     Atomics.add(this.#words, CLOSED, 1)
-    await aioWaitWhile(() => Atomics.load(this.#words, INSIDE) > 0)
+    await aioWaitWhile(() => this.#anybodyInside())
   }
 
   /** @context main @see bdrv_drained_end */
   open(): void {
     if (Atomics.sub(this.#words, CLOSED, 1) === 1) this.#waiting.restartAll()
+  }
+
+  /** A thread has died: whoever was inside is no more. @context main */
+  strikeOut(lane: number): void {
+    Atomics.store(this.#words, LANES + lane, 0)
+    aioWaitKick()
+  }
+
+  #anybodyInside(): boolean {
+    for (let lane = 0; lane < MAX_LANES; lane++) {
+      if (Atomics.load(this.#words, LANES + lane) > 0) return true
+    }
+    return false
   }
 }

@@ -33,8 +33,9 @@ export interface ExportDescription {
   readOnly: boolean
   limits: BlockLimits
   node: NodeHandle
-  /** Of its ExportGate. */
+  /** Of its ExportGate, and which lane of it is the thread's. */
   gate: SharedArrayBuffer
+  lane: number
   /** This thread is one of those that serve it; the others hand their clients over. */
   servedHere: boolean
 }
@@ -54,10 +55,10 @@ export class NBDExport {
 
   /** @context an IOThread */
   constructor(exported: ExportDescription) {
-    const { name, description, shared, size, readOnly, limits, node, gate, servedHere } = exported
+    const { name, description, shared, size, readOnly, limits, node, gate, lane, servedHere } = exported
     this.name = name
     this.description = description
-    this.gate = new ExportGate(gate)
+    this.gate = new ExportGate(gate, lane)
     this.size = size
     this.readOnly = readOnly
     this.servedHere = servedHere

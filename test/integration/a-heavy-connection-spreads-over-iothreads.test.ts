@@ -214,3 +214,17 @@ void t.test('fault - a connection of which one thread dies is ended, and others 
   t.equal((await again.read(0, 10)).length, 10)
   await again.close()
 })
+
+void t.test('fault - when the thread dies where the connection began, the others let it go', async (t) => {
+  const served = await serveBusy(t, { threads: 2, size: MiB, busyMs: 0.5 })
+  const { busy } = await spreadConnection(served)
+  const lost = t.rejects(within('the client', busy), NBDError)
+  await served.threads[0]!.run(DIE, 'out of luck').catch(() => undefined)
+  await lost
+  // What the dead thread had in flight does not hold up a drain.
+  await within('the drain', served.server.drain(''))
+  served.server.resume('')
+  const again = await connect(served.uri)
+  t.equal((await again.read(0, 10)).length, 10)
+  await again.close()
+})
