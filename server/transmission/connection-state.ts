@@ -18,15 +18,14 @@ const WORKING = 7
 const ROOM = 8
 const RECEIVE_LOCK = ROOM + CO_QUEUE_WORDS
 const SEND_LOCK = RECEIVE_LOCK + CO_MUTEX_WORDS
-const WORDS = SEND_LOCK + CO_MUTEX_WORDS
 
-// Behind the words, each of 64 bits.
-const COUNTERS_AT = Math.ceil(WORDS / 2) * 8
-const COUNTED_REQUESTS = 0
-const COUNTED_BYTES = 1
-const COUNTED_BATCHES = 2
-const COUNTED_HAND_OVERS = 3
-const COUNTERS = 4
+// Counters of two words each, the low one first: a BigInt64Array would make garbage of every number.
+const REQUESTS_COUNTED = SEND_LOCK + CO_MUTEX_WORDS
+const BYTES_COUNTED = REQUESTS_COUNTED + 2
+const BATCHES_COUNTED = BYTES_COUNTED + 2
+const HAND_OVERS_COUNTED = BATCHES_COUNTED + 2
+const WORDS = HAND_OVERS_COUNTED + 2
+const LOW_WORD = 2 ** 32
 
 /** Help is wanted. */
 const ASKED = 1
@@ -59,13 +58,11 @@ export class ConnectionState {
   /** Whose turn it is to send, when several threads take part. */
   readonly sendLock: CoMutexShared
   readonly #words: Int32Array
-  readonly #counters: BigInt64Array
 
   /** @context any-thread; the locks are for coroutines of the thread */
   constructor(memory: SharedArrayBuffer) {
-    const words = new Int32Array(memory, 0, WORDS)
+    const words = new Int32Array(memory)
     this.#words = words
-    this.#counters = new BigInt64Array(memory, COUNTERS_AT, COUNTERS)
     this.room = new CoQueueShared(words, ROOM)
     this.receiveLock = new CoMutexShared(words, RECEIVE_LOCK)
     this.sendLock = new CoMutexShared(words, SEND_LOCK)
@@ -73,7 +70,7 @@ export class ConnectionState {
 
   /** @param maxBytes of payload that may be in flight @returns postable memory for one connection, with one thread */
   static allocate(maxBytes: number): SharedArrayBuffer {
-    const memory = new SharedArrayBuffer(COUNTERS_AT + 8 * COUNTERS)
+    const memory = new SharedArrayBuffer(WORDS * Int32Array.BYTES_PER_ELEMENT)
     const words = new Int32Array(memory)
     words[LIMIT] = maxBytes
     words[PARTS] = 1
@@ -167,23 +164,23 @@ export class ConnectionState {
   }
 
   countBatch(requests: number, bytes: number): void {
-    this.#count(COUNTED_BATCHES, 1)
-    this.#count(COUNTED_REQUESTS, requests)
-    this.#count(COUNTED_BYTES, bytes)
+    this.#count(BATCHES_COUNTED, 1)
+    this.#count(REQUESTS_COUNTED, requests)
+    this.#count(BYTES_COUNTED, bytes)
   }
 
   countHandOver(): void {
-    this.#count(COUNTED_HAND_OVERS, 1)
+    this.#count(HAND_OVERS_COUNTED, 1)
   }
 
   /** @context any-thread */
   get counters(): ConnectionCounters {
-    const counter = (index: number): number => Number(Atomics.load(this.#counters, index))
+    const counter = (low: number): number => this.#load(low + 1) * LOW_WORD + (this.#load(low) >>> 0)
     return {
-      requests: counter(COUNTED_REQUESTS),
-      bytes: counter(COUNTED_BYTES),
-      batches: counter(COUNTED_BATCHES),
-      handOvers: counter(COUNTED_HAND_OVERS)
+      requests: counter(REQUESTS_COUNTED),
+      bytes: counter(BYTES_COUNTED),
+      batches: counter(BATCHES_COUNTED),
+      handOvers: counter(HAND_OVERS_COUNTED)
     }
   }
 
@@ -191,7 +188,9 @@ export class ConnectionState {
     return Atomics.load(this.#words, word)
   }
 
-  #count(counter: number, n: number): void {
-    Atomics.add(this.#counters, counter, BigInt(n))
+  /** @param low the counter's low word */
+  #count(low: number, n: number): void {
+    const sum = (Atomics.add(this.#words, low, n) >>> 0) + n
+    if (sum >= LOW_WORD) Atomics.add(this.#words, low + 1, Math.floor(sum / LOW_WORD))
   }
 }
