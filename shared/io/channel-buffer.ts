@@ -4,26 +4,15 @@
  *
  * @see QIOChannelBuffer in QEMU's io/channel-buffer.c
  */
-import type { CoroutineFn } from '../coroutine/coroutine.ts'
 import { bugError, NBDError } from '../errors/nbd-error.ts'
 import { Memory } from '../syscall/memory.ts'
-import { ChannelEnds } from './channel-ends.ts'
-import {
-  iovLength,
-  QIOChannel,
-  type IOCondition,
-  type IOVec,
-  type QIOChannelFeature,
-  type ShutdownMode
-} from './channel.ts'
-import { IOWaiters } from './io-waiters.ts'
+import { iovLength, type IOVec, type QIOChannelFeature } from './channel.ts'
+import { QIOChannelReady } from './channel-ready.ts'
 
-export class QIOChannelBuffer extends QIOChannel {
+export class QIOChannelBuffer extends QIOChannelReady {
   override readonly features: ReadonlySet<QIOChannelFeature> = new Set(['seekable', 'shutdown'])
   /** Bytes that it may hold. */
   readonly limit: number
-  readonly #ends = new ChannelEnds()
-  readonly #waiters = new IOWaiters()
   #memory: Memory | undefined
   /** Bytes written. */
   #usage = 0
@@ -48,7 +37,7 @@ export class QIOChannelBuffer extends QIOChannel {
   }
 
   override readv(iov: readonly IOVec[]): number {
-    if (!this.#ends.mayRead() || !this.#memory) return 0
+    if (!this.ends.mayRead() || !this.#memory) return 0
     const began = this.#offset
     for (const { memory, start, end } of iov) {
       if (this.#offset === this.#usage) break
@@ -60,7 +49,7 @@ export class QIOChannelBuffer extends QIOChannel {
   }
 
   override writev(iov: readonly IOVec[]): number {
-    this.#ends.checkWrite()
+    this.ends.checkWrite()
     const length = iovLength(iov)
     if (length === 0) return 0
     const room = Math.min(length, this.limit - this.#usage)
@@ -79,24 +68,9 @@ export class QIOChannelBuffer extends QIOChannel {
     return room
   }
 
-  override yield(condition: IOCondition): CoroutineFn {
-    return this.#waiters.waitTurn(condition)
-  }
-
-  override wakeRead(): void {
-    this.#waiters.wake('in')
-  }
-
-  override shutdown(mode: ShutdownMode): void {
-    this.#ends.shutdown(mode)
-    this.#waiters.wakeAll()
-  }
-
-  override async close(): Promise<void> {
-    this.#ends.close()
+  protected override release(): void {
     this.#memory = undefined
     this.#usage = this.#offset = 0
-    this.#waiters.wakeAll()
   }
 
   /** Memory for so many bytes, with what was written before. It doubles, so that each byte is copied a few times only. */

@@ -7,32 +7,22 @@
 import * as fs from 'node:fs'
 import * as tty from 'node:tty'
 import { promisify } from 'node:util'
-import type { CoroutineFn } from '../coroutine/coroutine.ts'
 import { NBDError } from '../errors/nbd-error.ts'
 import { errnoOf, errnoText, reason } from '../errors/system-error.ts'
 import { accessMode, closeFd, duplicateFd, setPosition } from '../syscall/fd.ts'
 import { readv, writev } from '../syscall/vector-io.ts'
-import { ChannelEnds } from './channel-ends.ts'
 import { QIOChannelPipe } from './channel-pipe.ts'
 import { QIOChannelSocket } from './channel-socket.ts'
-import {
-  QIOChannel,
-  type IOCondition,
-  type IOVec,
-  type QIOChannelFeature,
-  type ShutdownMode
-} from './channel.ts'
-import { IOWaiters } from './io-waiters.ts'
+import { QIOChannel, type IOVec, type QIOChannelFeature } from './channel.ts'
+import { QIOChannelReady } from './channel-ready.ts'
 
 const { O_RDONLY, O_WRONLY } = fs.constants
 
 const open = promisify(fs.open)
 
-export class QIOChannelFile extends QIOChannel {
+export class QIOChannelFile extends QIOChannelReady {
   override readonly features: ReadonlySet<QIOChannelFeature> = new Set(['seekable', 'shutdown'])
   readonly #fd: number
-  readonly #ends = new ChannelEnds()
-  readonly #waiters = new IOWaiters()
 
   private constructor(fd: number) {
     super()
@@ -79,7 +69,7 @@ export class QIOChannelFile extends QIOChannel {
 
   /** Lets the next transfer begin at `offset`, in bytes. @see qio_channel_io_seek */
   seek(offset: number): void {
-    this.#ends.mayRead()
+    this.ends.mayRead()
     try {
       setPosition(this.#fd, offset)
     } catch (error) {
@@ -88,37 +78,21 @@ export class QIOChannelFile extends QIOChannel {
   }
 
   override readv(iov: readonly IOVec[]): number {
-    if (!this.#ends.mayRead()) return 0
+    if (!this.ends.mayRead()) return 0
     const n = readv(this.#fd, iov)
     if (n < 0) throw new NBDError('transport', `reading: ${errnoText(-n)}`, { errno: -n })
     return n
   }
 
   override writev(iov: readonly IOVec[]): number {
-    this.#ends.checkWrite()
+    this.ends.checkWrite()
     const n = writev(this.#fd, iov)
     if (n < 0) throw new NBDError('transport', `writing: ${errnoText(-n)}`, { errno: -n })
     return n
   }
 
-  override yield(condition: IOCondition): CoroutineFn {
-    return this.#waiters.waitTurn(condition)
-  }
-
-  override wakeRead(): void {
-    this.#waiters.wake('in')
-  }
-
-  override shutdown(mode: ShutdownMode): void {
-    this.#ends.shutdown(mode)
-    this.#waiters.wakeAll()
-  }
-
-  override async close(): Promise<void> {
-    if (this.#ends.closed) return
-    this.#ends.close()
+  protected override release(): void {
     closeFd(this.#fd)
-    this.#waiters.wakeAll()
   }
 }
 

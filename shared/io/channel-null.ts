@@ -3,48 +3,19 @@
  *
  * @see QIOChannelNull in QEMU's io/channel-null.c
  */
-import type { CoroutineFn } from '../coroutine/coroutine.ts'
-import { ChannelEnds } from './channel-ends.ts'
-import {
-  iovLength,
-  QIOChannel,
-  type IOCondition,
-  type IOVec,
-  type QIOChannelFeature,
-  type ShutdownMode
-} from './channel.ts'
-import { IOWaiters } from './io-waiters.ts'
+import { iovLength, type IOVec, type QIOChannelFeature } from './channel.ts'
+import { QIOChannelReady } from './channel-ready.ts'
 
-export class QIOChannelNull extends QIOChannel {
+export class QIOChannelNull extends QIOChannelReady {
   override readonly features: ReadonlySet<QIOChannelFeature> = new Set(['shutdown'])
-  readonly #ends = new ChannelEnds()
-  readonly #waiters = new IOWaiters()
 
   override readv(_iov: readonly IOVec[]): number {
-    this.#ends.mayRead()
+    this.ends.mayRead()
     return 0
   }
 
   override writev(iov: readonly IOVec[]): number {
-    this.#ends.checkWrite()
+    this.ends.checkWrite()
     return iovLength(iov)
-  }
-
-  override yield(condition: IOCondition): CoroutineFn {
-    return this.#waiters.waitTurn(condition)
-  }
-
-  override wakeRead(): void {
-    this.#waiters.wake('in')
-  }
-
-  override shutdown(mode: ShutdownMode): void {
-    this.#ends.shutdown(mode)
-    this.#waiters.wakeAll()
-  }
-
-  override async close(): Promise<void> {
-    this.#ends.close()
-    this.#waiters.wakeAll()
   }
 }
