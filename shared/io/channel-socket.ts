@@ -26,6 +26,7 @@ import {
   sendfile,
   sendGather,
   setGather,
+  setTcpCork,
   shutdownSocket
 } from '../syscall/socket.ts'
 import {
@@ -210,6 +211,10 @@ export class QIOChannelSocket extends QIOChannel {
   wakeRead(): void {
     if (this.#follows) this.#stopReading()
     this.#wakeReader()
+  }
+
+  override setCork(on: boolean): void {
+    setTcpCork(this.#fd, on)
   }
 
   override setDelay(on: boolean): void {

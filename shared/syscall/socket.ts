@@ -103,3 +103,14 @@ const HOW = { read: 0, write: 1, both: 2 }
 /** @returns 0, or the errno as a negative number @see shutdown(2) */
 export const shutdownSocket = (fd: number, mode: keyof typeof HOW): number =>
   shutdown_(fd, HOW[mode]) < 0 ? -errno() : 0
+
+const setsockopt = declare('int setsockopt(int fd, int level, int name, uintptr_t value, uint32_t length)')
+const IPPROTO_TCP = 6
+const TCP_CORK = 3
+const socketOption = Memory.allocate(4)
+
+/** Holds small pieces back until they fill a packet, or lets them go. Does nothing on sockets that are not TCP. @see tcp(7) */
+export function setTcpCork(fd: number, on: boolean): void {
+  socketOption.buffer.writeInt32LE(on ? 1 : 0, 0)
+  setsockopt(fd, IPPROTO_TCP, TCP_CORK, socketOption.address, 4)
+}

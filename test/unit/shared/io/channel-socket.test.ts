@@ -346,21 +346,42 @@ void t.test('channel - two coroutines that read it are a bug', async (t) => {
   t.equal(await first, true)
 })
 
-void t.test('R15 - a TCP channel has TCP_NODELAY', async (t) => {
-  const getsockopt = declare('int getsockopt(int fd, int level, int name, uintptr_t value, uintptr_t length)')
-  const { fd, peer } = await (await PairMaker.listen(t, 'tcp')).descriptor()
+const TCP_NODELAY = 1
+const TCP_CORK = 3
+const getsockopt = declare('int getsockopt(int fd, int level, int name, uintptr_t value, uintptr_t length)')
+
+function tcpOption(fd: number, name: number): number {
   const memory = Memory.allocate(16)
-  const noDelay = (): number => {
-    memory.buffer.writeInt32LE(-1, 0)
-    memory.buffer.writeInt32LE(4, 8)
-    t.equal(getsockopt(fd, 6 /* IPPROTO_TCP */, 1 /* TCP_NODELAY */, memory.address, memory.address + 8), 0)
-    return memory.buffer.readInt32LE(0)
-  }
-  t.equal(noDelay(), 0)
+  memory.buffer.writeInt32LE(-1, 0)
+  memory.buffer.writeInt32LE(4, 8)
+  const result = getsockopt(fd, 6 /* IPPROTO_TCP */, name, memory.address, memory.address + 8)
+  return result === 0 ? memory.buffer.readInt32LE(0) : -1
+}
+
+void t.test('R15 - a TCP channel has TCP_NODELAY', async (t) => {
+  const { fd, peer } = await (await PairMaker.listen(t, 'tcp')).descriptor()
+  t.equal(tcpOption(fd, TCP_NODELAY), 0)
   const channel = new QIOChannelSocket(fd)
-  t.equal(noDelay(), 1)
+  t.equal(tcpOption(fd, TCP_NODELAY), 1)
+  channel.setDelay(true)
+  t.equal(tcpOption(fd, TCP_NODELAY), 0)
   peer.destroy()
   await channel.close()
+})
+
+void t.test('setCork - holds TCP back, and does nothing to a Unix socket', async (t) => {
+  const { fd, peer } = await (await PairMaker.listen(t, 'tcp')).descriptor()
+  const channel = new QIOChannelSocket(fd)
+  t.equal(tcpOption(fd, TCP_CORK), 0)
+  channel.setCork(true)
+  t.equal(tcpOption(fd, TCP_CORK), 1)
+  channel.setCork(false)
+  t.equal(tcpOption(fd, TCP_CORK), 0)
+  peer.destroy()
+  await channel.close()
+  const { channel: unix } = await channelPair(t)
+  unix.setCork(true)
+  await new AsyncChannel(unix).writeAll(Buffer.from('goes'))
 })
 
 void t.test('detach - hands on the connection, and what nobody has read', async (t) => {
