@@ -14,7 +14,7 @@ const MAX_KEPT = 16 * 1024 * 1024
 const free: Memory[][] = []
 let kept = 0
 
-const shiftFor = (size: number): number => Math.max(MIN_SHIFT, 32 - Math.clz32(size - 1))
+const shiftFor = (size: number): number => Math.max(MIN_SHIFT, 32 - Math.clz32(Math.max(size, 1) - 1))
 
 /** At least `size` bytes, up to 1 GiB; the contents are not defined. Give it back with `giveMemory`. */
 export function takeMemory(size: number): Memory {
