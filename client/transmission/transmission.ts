@@ -77,6 +77,15 @@ export class Transmission {
   }
 
   *#receive(): CoroutineFn<never> {
+    try {
+      return yield* this.#receiveReplies()
+    } finally {
+      // The window is the whole thread's: others must not find what we have not consumed.
+      this.#reader.window.clear()
+    }
+  }
+
+  *#receiveReplies(): CoroutineFn<never> {
     const { window } = this.#reader
     const { memory } = window
     const parser = this.#parser
@@ -89,13 +98,7 @@ export class Transmission {
           `the server closed the connection${between ? '' : ' in the middle of a reply'}`
         )
       }
-      try {
-        window.start = parser.consume(memory.buffer, window.start, window.end)
-      } catch (error) {
-        // The window is the whole thread's: others must not find what we do not want.
-        window.clear()
-        throw error
-      }
+      window.start = parser.consume(memory.buffer, window.start, window.end)
       const { direct } = parser
       if (!direct) continue
       yield* this.#reader.readAll(direct.memory, direct.at, direct.at + direct.length)

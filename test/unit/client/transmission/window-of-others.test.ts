@@ -1,0 +1,48 @@
+import t, { type Test } from 'tap'
+import { Transmission } from '../../../../client/transmission/transmission.ts'
+import { WindowReader } from '../../../../shared/io/window-reader.ts'
+import { Memory } from '../../../../shared/syscall/memory.ts'
+import { NBD_CMD_FLUSH, NBD_CMD_READ } from '../../../helpers/raw-constants.ts'
+import { channelPair, type ChannelPair } from '../../../helpers/raw-pair.ts'
+import { KiB } from '../../../helpers/raw-wire.ts'
+import { waitFor } from '../../../helpers/wait-for.ts'
+import { pattern, simpleReply } from '../helpers/reply-bytes.ts'
+
+interface Running extends ChannelPair {
+  transmission: Transmission
+  ended: Promise<Error>
+}
+
+async function running(t: Test): Promise<Running> {
+  const { channel, peer } = await channelPair(t)
+  const options = { structured: false, allocationId: undefined }
+  const transmission = new Transmission(channel, new WindowReader(channel), options)
+  return { channel, peer, transmission, ended: transmission.run() }
+}
+
+const flush = { type: NBD_CMD_FLUSH, flags: 0, offset: 0, length: 0 }
+
+void t.test('Transmission - a reply that is cut off does not get into another connection', async (t) => {
+  const healthy = await running(t)
+  const cut = await running(t)
+  const length = 256 * KiB
+  const memory = Memory.allocate(length)
+  memory.buffer.fill(0)
+  const target = { buffer: memory.buffer, memory, at: 0 }
+  const data = pattern(length)
+  const read = healthy.transmission.request({ ...flush, type: NBD_CMD_READ, length, target })
+  // More than one receive brings, so that the next one is tried before waiting.
+  healthy.peer.write(Buffer.concat([simpleReply(1n), data.subarray(0, 100 * KiB)]))
+  await waitFor('the first data', () => memory.buffer[100 * KiB - 1] === data[100 * KiB - 1])
+
+  cut.peer.end(simpleReply(1n).subarray(0, 10))
+  t.match(await cut.ended, { message: 'the server closed the connection in the middle of a reply' })
+
+  const flushed = healthy.transmission.request(flush)
+  healthy.peer.write(Buffer.concat([data.subarray(100 * KiB), simpleReply(2n)]))
+  await read
+  await flushed
+  t.ok(memory.buffer.equals(data))
+  healthy.peer.end()
+  t.match(await healthy.ended, { message: 'the server closed the connection' })
+})
