@@ -121,7 +121,8 @@ export function replyReadFromFile(
   map: BlockMap
 ): void {
   const size = readHeaderSize(structured)
-  const { memory, used } = writer.reserve(size)
+  // With room for the end too: both are in the queue before any of it is sent.
+  const { memory, used } = writer.reserve(size + NBD_CHUNK_SIZE)
   encodeReadHeader(memory.buffer, used, request, structured, 0)
   writer.commit(size)
   if (!structured) {
