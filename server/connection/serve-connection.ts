@@ -221,11 +221,12 @@ export async function joinConnection({
   readAhead,
   negotiated
 }: ConnectionPart): Promise<void> {
+  // Before the descriptor is ours: it may fail.
+  const exported = fromDescription(server, negotiated)
   const channel = QIOChannelSocket.attach(socket)
   Atomics.store(taken, 0, 1)
   const state = new ConnectionState(memory)
   const reader = new WindowReader(channel)
-  const exported = fromDescription(server, negotiated)
   const loop = new ReceiveLoop(channel, exported, state, reader, { mayShare: true })
   loop.join({ readAhead: new ReadAhead(readAhead) })
   const connection: Connection = { id, server, channel, reader, loop }
