@@ -173,7 +173,8 @@ export class ReceiveLoop {
     try {
       yield* this.#receive()
     } catch (error) {
-      this.#error ??= asError(error)
+      // Who is stopped in the middle of a request is at its end there.
+      if (!this.#stopped) this.#error ??= asError(error)
     }
     // Nobody reads the thread's window on our behalf any more.
     if (this.#hasTurn) this.#reader.window.clear()
@@ -202,14 +203,17 @@ export class ReceiveLoop {
     this.#stopped = this.#aborted = true
     this.#state.break()
     this.#channel.shutdown('both')
-    // Whose turn it is may have died.
+    // Whoever has requests in flight, or one of the turns, may have died.
+    this.#transmission.writer.abort()
+    this.#state.room.restartAll()
     if (this.#queued !== undefined) grant(this.#queued)
   }
 
   /**
    * Lets other threads take part from now on.
    *
-   * @returns what one of them needs of the socket; a descriptor of -1 when the connection ends just now
+   * @returns what one of them needs of the socket; a descriptor of -1 when the connection ends just now, or descriptors
+   *   are scarce
    */
   share(sharing: Sharing): Promise<SocketHandle> {
     return new Promise((resolve) => {
@@ -233,7 +237,7 @@ export class ReceiveLoop {
     const { writer } = this.#transmission
     const { gate } = this.#negotiated.exp
     for (;;) {
-      if (!this.#hasTurn) yield* this.#takeTurn()
+      if (!this.#hasTurn && this.#state.serving) yield* this.#takeTurn()
       if (!this.#state.serving || this.#error) return
       if (this.#beginSharing) yield* this.#startSharing()
       const n = yield* this.#reader.receive()
@@ -334,11 +338,12 @@ export class ReceiveLoop {
 
   *#waitForRoom(): CoroutineFn {
     const { writer } = this.#transmission
-    while (this.#isFull() && this.#error === undefined) {
+    while (this.#isFull() && this.#error === undefined && !this.#aborted) {
       writer.flush()
       if (writer.blocked) yield* writer.drain()
       else if (this.#inFlight > 0 && this.#isFull()) yield* this.#waitForOne()
-      else yield* this.#state.room.waitWhile(() => this.#isFull() && this.#state.requests > 0)
+      else
+        yield* this.#state.room.waitWhile(() => this.#isFull() && this.#state.requests > 0 && !this.#aborted)
     }
   }
 
@@ -486,19 +491,22 @@ export class ReceiveLoop {
   /** The first thread's side of `share`: what it has taken so far is sent, and from then on there are turns. */
   *#startSharing(): CoroutineFn {
     const { sharing, resolve } = this.#beginSharing!
-    const { writer } = this.#transmission
     const channel = this.#channel as QIOChannelSocket
-    yield* writer.drain()
-    // The last piece may still be on its way, and nobody else's must get in between.
-    yield* channel.yield('out')
     if (!this.#sharing) {
+      this.#reader.unread()
       yield* this.#state.receiveLock.lock()
       channel.setFollowCoroutineCtx(true)
-      writer.share(this.#state.sendLock)
+      yield* this.#transmission.writer.beginSharing(this.#state.sendLock)
       this.#sharing = sharing
     }
     this.#beginSharing = undefined
-    resolve(channel.handle())
+    let handle: SocketHandle = { fd: -1 }
+    try {
+      handle = channel.handle()
+    } catch (error) {
+      log.warn({ err: error }, `no further thread takes part in a connection: ${reason(error)}`)
+    }
+    resolve(handle)
   }
 
   *#takeTurn(): CoroutineFn {

@@ -99,9 +99,22 @@ export class ReplyWriter {
     return this.#socket !== undefined
   }
 
-  /** From now on others send on the connection, too; nothing may be queued or on its way. */
+  /** Others send on the connection, too; before anything is sent. */
   share(lock: CoLockable): void {
     this.#lock = lock
+  }
+
+  /** Returns when others may send on the connection, too: what was on its way then is sent. */
+  *beginSharing(lock: CoLockable): CoroutineFn {
+    yield* this.drain()
+    // First this: what gets ready from now on waits for the lock.
+    this.#lock = lock
+    yield* lock.lock()
+    try {
+      yield* this.#channel.yield('out')
+    } finally {
+      lock.unlock()
+    }
   }
 
   /** Where a reply can be built: `memory`, from `used`; `size` (up to MAX_RESERVE) bytes are free there. */
@@ -155,7 +168,14 @@ export class ReplyWriter {
   /** Returns when all is sent, or the connection is broken. */
   *drain(): CoroutineFn {
     this.flush()
-    while (this.#sending) yield* this.#sent.wait()
+    while (this.#sending && !this.#broken) yield* this.#sent.wait()
+  }
+
+  /** Nothing more is sent; whoever waits for that goes on. The lock that a coroutine waits for may be nobody's. */
+  abort(): void {
+    this.#broken = true
+    this.#drop()
+    this.#sent.restartAll()
   }
 
   #push(segment: MemorySegment): void {
@@ -172,11 +192,11 @@ export class ReplyWriter {
   }
 
   #send(): void {
-    if (this.#sending) return
     if (this.#broken) {
       this.#drop()
       return
     }
+    if (this.#sending) return
     try {
       if (!this.#lock && this.#sendNow()) return
       this.#sending = true

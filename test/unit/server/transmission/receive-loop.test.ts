@@ -1,16 +1,23 @@
+import type * as net from 'node:net'
 import t, { type Test } from 'tap'
 import { ExportGate } from '../../../../server/export/export-gate.ts'
 import { ConnectionState } from '../../../../server/transmission/connection-state.ts'
+import { ReadAhead } from '../../../../server/transmission/read-ahead.ts'
 import { ReceiveLoop } from '../../../../server/transmission/receive-loop.ts'
 import type { NBDExport } from '../../../../server/export/nbd-export.ts'
+import { coAwait } from '../../../../shared/coroutine/aio-co.ts'
 import { Coroutine } from '../../../../shared/coroutine/coroutine.ts'
 import { NBDError } from '../../../../shared/errors/nbd-error.ts'
+import { QIO_CHANNEL_ERR_BLOCK } from '../../../../shared/io/channel.ts'
+import type { QIOChannelSocket } from '../../../../shared/io/channel-socket.ts'
 import { WindowReader } from '../../../../shared/io/window-reader.ts'
-import type { Memory } from '../../../../shared/syscall/memory.ts'
+import { closeFd } from '../../../../shared/syscall/fd.ts'
+import { Memory } from '../../../../shared/syscall/memory.ts'
 import {
   NBD_CMD_DISC,
   NBD_CMD_FLUSH,
   NBD_CMD_READ,
+  NBD_CMD_WRITE,
   NBD_EINVAL,
   NBD_EIO
 } from '../../../helpers/raw-constants.ts'
@@ -40,6 +47,11 @@ class SlowExport {
 }
 
 interface Served {
+  channel: QIOChannelSocket
+  peer: net.Socket
+  loop: ReceiveLoop
+  /** The connection's state as another thread has it. */
+  elsewhere: ConnectionState
   slow: SlowExport
   send: (...bytes: Buffer[]) => void
   /** How much has come back, and the first part of it. */
@@ -56,9 +68,14 @@ async function serve(t: Test): Promise<Served> {
     received.length += bytes.length
   })
   const exp = slow as unknown as NBDExport
-  const state = new ConnectionState(ConnectionState.allocate(64 * MiB))
+  const memory = ConnectionState.allocate(64 * MiB)
+  const state = new ConnectionState(memory)
   const loop = new ReceiveLoop(channel, { exp, mode: 0, contexts: [] }, state, new WindowReader(channel))
   return {
+    channel,
+    peer,
+    loop,
+    elsewhere: new ConnectionState(memory),
     slow,
     send: (...bytes) => void peer.write(Buffer.concat(bytes)),
     received,
@@ -138,4 +155,104 @@ void t.test('ReceiveLoop - with DISC it ends only when what is in flight has bee
   slow.reads[0]!.resolve()
   await ended
   await waitFor('the reply', () => received.length === 20)
+})
+
+/** Sends to a peer that does not read, until the last piece has to wait. @returns how many bytes */
+function fill({ channel, peer }: Served): number {
+  peer.pause()
+  const memory = Memory.allocate(64 * 1024)
+  let sent = 0
+  for (;;) {
+    const n = channel.writev([{ memory, start: 0, end: memory.length }])
+    if (n === QIO_CHANNEL_ERR_BLOCK) return sent
+    sent += n
+  }
+}
+
+const share = async ({ loop }: Served): Promise<void> => {
+  const { fd } = await loop.share({ readAhead: new ReadAhead(ReadAhead.allocate()) })
+  closeFd(fd)
+}
+
+void t.test('ReceiveLoop - while it waits to be shared, replies wait, too', async (t) => {
+  const served = await serve(t)
+  const { slow, send, received, ended, peer } = served
+  send(request({ type: NBD_CMD_READ, length: 4 }))
+  await waitFor('the read', () => slow.reads.length === 1)
+  const filled = fill(served)
+  const shared = share(served)
+  slow.reads[0]!.resolve()
+  await new Promise((resolve) => setTimeout(resolve))
+  peer.resume()
+  await shared
+  await waitFor('the reply', () => received.length === filled + 20)
+  send(request({ type: NBD_CMD_DISC }))
+  await ended
+})
+
+void t.test('ReceiveLoop - while it waits to be shared, it keeps nothing in the window', async (t) => {
+  const served = await serve(t)
+  const { send, received, ended, peer } = served
+  const other = await serve(t)
+  const filled = fill(served)
+  const flush = request({ type: NBD_CMD_FLUSH })
+  send(flush.subarray(0, 10))
+  const shared = share(served)
+  other.send(flush)
+  await waitFor('the reply to another connection', () => other.received.length === 16)
+  peer.resume()
+  await shared
+  send(flush.subarray(10), request({ type: NBD_CMD_DISC }))
+  await waitFor('the reply', () => received.length === filled + 16)
+  await ended
+  other.send(request({ type: NBD_CMD_DISC }))
+  await other.ended
+})
+
+void t.test('ReceiveLoop - stopped in the middle of a payload, it answers what is in flight', async (t) => {
+  const { slow, send, received, ended, loop } = await serve(t)
+  send(
+    request({ type: NBD_CMD_READ, length: 4 }),
+    request({ type: NBD_CMD_WRITE, payload: Buffer.alloc(8192) }).subarray(0, 5000)
+  )
+  await waitFor('the read', () => slow.reads.length === 1)
+  loop.stop()
+  slow.reads[0]!.resolve()
+  await ended
+  await waitFor('the reply', () => received.length === 20)
+})
+
+void t.test('ReceiveLoop - an abort does not wait for a thread that died while it sent', async (t) => {
+  const served = await serve(t)
+  const { slow, send, ended, loop, elsewhere } = served
+  await share(served)
+  let release = (): void => undefined
+  const released = new Promise<void>((resolve) => (release = resolve))
+  const { sendLock } = elsewhere
+  const holder = Coroutine.start(function* () {
+    yield* sendLock.lock()
+    yield* coAwait(released)
+    sendLock.unlock()
+  })
+  send(request({ type: NBD_CMD_READ, length: 4 }))
+  await waitFor('the read', () => slow.reads.length === 1)
+  slow.reads[0]!.resolve()
+  await waitFor('its reply to be ready', () => elsewhere.requests === 0)
+  // It finds that the reply before it is not sent.
+  send(request({ type: NBD_CMD_FLUSH }))
+  await new Promise((resolve) => setTimeout(resolve))
+  loop.abort()
+  await ended
+  // It has not died, after all: whoever waits for it still wakes up, and does no harm.
+  release()
+  await holder
+})
+
+void t.test('ReceiveLoop - an abort does not wait for what a dead thread had in flight', async (t) => {
+  const { send, ended, loop, elsewhere } = await serve(t)
+  for (let i = 0; i < 1024; i++) elsewhere.begin(0)
+  send(request({ type: NBD_CMD_FLUSH }))
+  await waitFor('the request to wait', () => !elsewhere.room.empty)
+  loop.abort()
+  await ended
 })
