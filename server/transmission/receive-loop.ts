@@ -135,6 +135,8 @@ export class ReceiveLoop {
   #cost = 0
   /** The same, of the last batch. */
   #lastCost = 0
+  /** Since when the others of this thread have not had their turn: a client that is quick enough never lets us wait. */
+  #turnBegan = 0
   // Of the batch that is being taken:
   #batchBegan = 0
   #batchRequests = 0
@@ -240,7 +242,14 @@ export class ReceiveLoop {
       if (!this.#hasTurn && this.#state.serving) yield* this.#takeTurn()
       if (!this.#state.serving || this.#error) return
       if (this.#beginSharing) yield* this.#startSharing()
+      const waits = !this.#reader.hasMore
+      if (!waits && performance.now() - this.#turnBegan > MAX_BATCH_MS) {
+        this.#reader.unread()
+        yield* nextTurn()
+        this.#turnBegan = performance.now()
+      }
       const n = yield* this.#reader.receive()
+      if (waits) this.#turnBegan = performance.now()
       if (n === 0) return
       if (n === WOKEN) continue
       if (!gate.tryEnter()) {

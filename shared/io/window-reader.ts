@@ -66,6 +66,11 @@ export class WindowReader {
     return n
   }
 
+  /** The next `receive` is not going to wait, it seems. */
+  get hasMore(): boolean {
+    return this.#tryFirst
+  }
+
   /** Gives the unconsumed bytes of the window back; the next reader gets them first. */
   unread(): void {
     const { memory, start, end } = this.window

@@ -6,9 +6,9 @@ import { ReadAhead } from '../../../../server/transmission/read-ahead.ts'
 import { ReceiveLoop } from '../../../../server/transmission/receive-loop.ts'
 import type { NBDExport } from '../../../../server/export/nbd-export.ts'
 import { coAwait } from '../../../../shared/coroutine/aio-co.ts'
-import { Coroutine } from '../../../../shared/coroutine/coroutine.ts'
+import { Coroutine, type CoroutineFn } from '../../../../shared/coroutine/coroutine.ts'
 import { NBDError } from '../../../../shared/errors/nbd-error.ts'
-import { QIO_CHANNEL_ERR_BLOCK } from '../../../../shared/io/channel.ts'
+import { iovLength, QIO_CHANNEL_ERR_BLOCK, QIOChannel, type IOVec } from '../../../../shared/io/channel.ts'
 import type { QIOChannelSocket } from '../../../../shared/io/channel-socket.ts'
 import { WindowReader } from '../../../../shared/io/window-reader.ts'
 import { closeFd } from '../../../../shared/syscall/fd.ts'
@@ -40,6 +40,7 @@ class SlowExport {
   readonly node = {
     map: () => false,
     preadNowait: () => false,
+    pwriteNowait: () => true,
     flush: async () => undefined,
     pread: (memory: Memory, at: number, _offset: number, length: number) =>
       new Promise<void>((resolve, reject) => this.reads.push({ memory, at, length, resolve, reject }))
@@ -255,4 +256,57 @@ void t.test('ReceiveLoop - an abort does not wait for what a dead thread had in 
   await waitFor('the request to wait', () => !elsewhere.room.empty)
   loop.abort()
   await ended
+})
+
+/** A peer that has sent more whenever we look, until it has sent `left` windows full of writes. */
+class BusyPeer extends QIOChannel {
+  readonly features = new Set<never>()
+  left = 2000
+  onEnd = (): void => undefined
+  readonly #writes: Buffer
+
+  constructor() {
+    super()
+    const write = request({ type: NBD_CMD_WRITE, payload: Buffer.alloc(32 * 1024 - 28) })
+    this.#writes = Buffer.concat([write, write])
+  }
+
+  readv([piece]: readonly IOVec[]): number {
+    if (this.left-- > 0) return this.#writes.copy(piece!.memory.buffer, piece!.start)
+    this.onEnd()
+    return 0
+  }
+
+  writev(iov: readonly IOVec[]): number {
+    return iovLength(iov)
+  }
+
+  *yield(): CoroutineFn {
+    // It never waits.
+  }
+
+  wakeRead(): void {
+    // Nobody waits.
+  }
+
+  shutdown(): void {
+    this.left = 0
+  }
+
+  async close(): Promise<void> {
+    // Nothing is open.
+  }
+}
+
+void t.test('ReceiveLoop - a client that never lets it wait does not keep others waiting', async (t) => {
+  const channel = new BusyPeer()
+  const exp = new SlowExport() as unknown as NBDExport
+  const state = new ConnectionState(ConnectionState.allocate(64 * MiB))
+  const loop = new ReceiveLoop(channel, { exp, mode: 0, contexts: [] }, state, new WindowReader(channel))
+  const order: string[] = []
+  setImmediate(() => order.push('others'))
+  channel.onEnd = () => order.push('end')
+  await Coroutine.start(() => loop.run())
+  t.strictSame(order, ['others', 'end'])
+  t.equal(state.counters.requests, 4000)
 })
