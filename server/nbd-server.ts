@@ -236,10 +236,11 @@ export class NBDServer {
    * Lets no request of an export begin, and resolves when none is in flight, in whatever thread. Clients stay, and wait.
    * Must be followed by `resume` as often.
    *
-   * @throws NBDError of kind `config` when there is no such export
+   * @throws NBDError of kind `config` when there is no such export, or the server is closed
    * @see bdrv_drained_begin
    */
   async drain(name: string): Promise<void> {
+    if (this.#closing) throw configError('the server is closed')
     const exported = this.#find(name)
     exported.drains++
     await exported.gate.close()
@@ -304,17 +305,20 @@ export class NBDServer {
 
   /** Lets every thread know of a new export, and every new thread of all exports. */
   async #publish(exported: Exported, threads: IOThread[], own: boolean): Promise<void> {
+    const told: Promise<void>[] = []
     for (const thread of threads) {
       let place = this.#places.get(thread)
       if (!place) {
         place = this.#newPlace(thread, own)
-        void this.#tellTls(place)
-        for (const other of this.#exports.values()) void this.#tell(place, other)
+        // What is told first arrives first.
+        told.push(this.#tellTls(place))
+        for (const other of this.#exports.values()) told.push(this.#tell(place, other))
       }
       exported.places.add(place)
     }
     this.#exports.set(exported.description.name, exported)
-    await Promise.all([...this.#places.values()].map((place) => this.#tell(place, exported)))
+    for (const place of this.#places.values()) told.push(this.#tell(place, exported))
+    await Promise.all(told)
     if (exported.lost !== undefined) throw new NBDError('bug', exported.lost)
   }
 
@@ -446,13 +450,13 @@ export class NBDServer {
     await Promise.allSettled([...this.#places.keys()].map((thread) => thread.run(entry, argument)))
   }
 
+  /** All of them, whichever fails. @throws NBDError of kind `request` for the first that did */
   async #flushNodes(): Promise<void> {
-    for (const { node } of this.#exports.values()) {
-      await node.flush().catch((error: unknown) => {
-        throw new NBDError('request', `the last flush failed, and data may be lost: ${reason(error)}`, {
-          cause: error
-        })
-      })
+    const flushed = await Promise.allSettled([...this.#exports.values()].map(({ node }) => node.flush()))
+    for (const result of flushed) {
+      if (result.status === 'fulfilled') continue
+      const text = `the last flush failed, and data may be lost: ${reason(result.reason)}`
+      throw new NBDError('request', text, { cause: result.reason })
     }
   }
 

@@ -28,6 +28,8 @@ interface Watched {
   readonly state: ConnectionState
   /** Threads that take part. */
   readonly threads: Set<IOThread>
+  /** It cannot go on: nobody else is to take part. */
+  aborted: boolean
 }
 
 export class HelpingThreads {
@@ -48,7 +50,7 @@ export class HelpingThreads {
   /** Looks after a connection while `served` has not settled. */
   async watch<T>(connection: ServedConnection, served: Promise<T>): Promise<T> {
     const { id, memory, thread } = connection
-    const watched = { state: new ConnectionState(memory), threads: new Set([thread]) }
+    const watched = { state: new ConnectionState(memory), threads: new Set([thread]), aborted: false }
     this.#connections.set(connection, watched)
     try {
       return await served
@@ -89,7 +91,7 @@ export class HelpingThreads {
       if (!shared) return
       const { socket, negotiated } = shared
       const next = [...this.#threadsOf(negotiated.exportName)].find((other) => !threads.has(other))
-      if (!next) {
+      if (!next || watched.aborted) {
         closeFd(socket.fd)
         return
       }
@@ -108,7 +110,8 @@ export class HelpingThreads {
   }
 
   /** What a dead thread had in flight will not be answered: the connection cannot go on. */
-  #abort(id: number, { threads }: Watched): void {
-    for (const thread of threads) void thread.run(ABORT_CONNECTION, id).catch(() => undefined)
+  #abort(id: number, watched: Watched): void {
+    watched.aborted = true
+    for (const thread of watched.threads) void thread.run(ABORT_CONNECTION, id).catch(() => undefined)
   }
 }

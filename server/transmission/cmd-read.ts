@@ -51,13 +51,16 @@ export function cmdRead(transmission: Transmission, request: NBDRequest): undefi
 function* readLater(transmission: Transmission, request: NBDRequest, headerSize: number): CoroutineFn {
   const { exp, structured, writer } = transmission
   const { offset, length } = request
-  const memory = takeMemory(headerSize + length)
+  // Without the header: lengths are powers of two mostly, and so is what the pool gives.
+  const memory = takeMemory(length)
   try {
-    yield* coAwait(exp.node.pread(memory, headerSize, offset, length))
+    yield* coAwait(exp.node.pread(memory, 0, offset, length))
   } catch (error) {
     giveMemory(memory)
     throw error
   }
-  encodeReadHeader(memory.buffer, 0, request, structured)
-  writer.pushMemory(memory, 0, headerSize + length)
+  const header = writer.reserve(headerSize)
+  encodeReadHeader(header.memory.buffer, header.used, request, structured)
+  writer.commit(headerSize)
+  writer.pushMemory(memory, 0, length)
 }

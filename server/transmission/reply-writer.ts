@@ -241,7 +241,9 @@ export class ReplyWriter {
 
   /** @returns 0 also when the file was too short, and the queue has changed */
   #sendFile(head: FileSegment): number {
-    const sent = this.#socket!.sendfile(head.file, head.start, head.end - head.start)
+    const socket = this.#socket!
+    if (socket.sending) return QIO_CHANNEL_ERR_BLOCK
+    const sent = socket.sendfile(head.file, head.start, head.end - head.start)
     if (sent === 0) this.#replaceShort(head)
     return sent === QIO_CHANNEL_ERR_BLOCK ? this.#sendPiece(head) : sent
   }

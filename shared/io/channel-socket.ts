@@ -186,6 +186,11 @@ export class QIOChannelSocket extends QIOChannel {
     return this.#sendLater(iov)
   }
 
+  /** Whether what was taken last is still on its way: nothing more can be sent before. */
+  get sending(): boolean {
+    return this.#sending
+  }
+
   /**
    * Sends from a file, as far as there is room.
    *
