@@ -13,7 +13,7 @@
 import { contextOf, isIdle } from '../aio/context-table.ts'
 import { bugError } from '../errors/nbd-error.ts'
 import type { CoLockable } from './co-lock.ts'
-import { Coroutine, type CoroutineFn, type CoroutineHandle } from './coroutine.ts'
+import { coDone, Coroutine, type CoroutineFn, type CoroutineHandle } from './coroutine.ts'
 import {
   becomeWaiter,
   grant,
@@ -65,12 +65,13 @@ export class CoMutexShared implements CoLockable {
   }
 
   /** Not recursive. @see qemu_co_mutex_lock */
-  *lock(): CoroutineFn {
+  lock(): CoroutineFn {
     const co = Coroutine.current
     if (!co) throw bugError('CoMutexShared.lock outside a coroutine')
     if (this.#holder === co) throw bugError('a coroutine locks a CoMutex that it holds')
-    if (!this.#lockFast(co.ctx.handle)) yield* this.#lockSlow()
+    if (!this.#lockFast(co.ctx.handle)) return this.#lockSlow(co)
     this.#hold(co)
+    return coDone
   }
 
   tryLock(): boolean {
@@ -112,7 +113,7 @@ export class CoMutexShared implements CoLockable {
     Atomics.store(this.#words, this.#at + HOLDER, co.ctx.handle)
   }
 
-  /** @returns whether it is ours; otherwise we are counted among those that wait */
+  /** @returns whether it is ours; otherwise we are counted among those that wait, and must */
   #lockFast(context: number): boolean {
     const index = this.#at + LOCKED
     let before = Atomics.compareExchange(this.#words, index, 0, 1)
@@ -125,7 +126,12 @@ export class CoMutexShared implements CoLockable {
     return before === 0 || Atomics.add(this.#words, index, 1) === 0
   }
 
-  *#lockSlow(): CoroutineFn {
+  *#lockSlow(co: Coroutine<unknown>): CoroutineFn {
+    yield* this.#wait()
+    this.#hold(co)
+  }
+
+  *#wait(): CoroutineFn {
     const self = becomeWaiter(WAITS_FOR_TURN)
     this.#push(self)
     const mark = this.#load(HANDOFF)

@@ -5,7 +5,7 @@
  */
 import { bugError } from '../errors/nbd-error.ts'
 import type { CoLockable } from './co-lock.ts'
-import { Coroutine, type CoroutineFn } from './coroutine.ts'
+import { coDone, Coroutine, type CoroutineFn } from './coroutine.ts'
 
 export class CoMutex implements CoLockable {
   #holder: Coroutine<unknown> | undefined
@@ -16,16 +16,12 @@ export class CoMutex implements CoLockable {
   }
 
   /** Not recursive. @see qemu_co_mutex_lock */
-  *lock(): CoroutineFn {
+  lock(): CoroutineFn {
     const co = Coroutine.current
     if (!co) throw bugError('CoMutex.lock outside a coroutine')
-    if (!this.#holder) {
-      this.#holder = co
-      return
-    }
-    if (this.#holder === co) throw bugError('a coroutine locks a CoMutex that it holds')
-    this.#waiters.push(co)
-    while (this.#holder !== co) yield* Coroutine.yield()
+    if (this.#holder) return this.#lockSlow(co)
+    this.#holder = co
+    return coDone
   }
 
   /** @returns whether it was free and is the current coroutine's now */
@@ -44,5 +40,11 @@ export class CoMutex implements CoLockable {
     }
     this.#holder = this.#waiters.shift()
     this.#holder?.wake()
+  }
+
+  *#lockSlow(co: Coroutine<unknown>): CoroutineFn {
+    if (this.#holder === co) throw bugError('a coroutine locks a CoMutex that it holds')
+    this.#waiters.push(co)
+    while (this.#holder !== co) yield* Coroutine.yield()
   }
 }

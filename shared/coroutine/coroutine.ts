@@ -24,31 +24,50 @@ export type CoroutineHandle = BottomHalfHandle
 
 let current: Coroutine<unknown> | undefined
 
+const FINISHED: IteratorReturnResult<unknown> = { done: true, value: undefined }
+
+/**
+ * What a coroutine function returns that had not to wait: costs nothing, where a generator costs more than most locks.
+ * Whoever uses it is a plain function that returns either this or a generator.
+ */
+export const coDone = {
+  [Symbol.iterator]: () => coDone,
+  next: () => FINISHED
+} as CoroutineFn
+
 /** Those of this thread that have a handle. */
 const byHandle = new Map<CoroutineHandle, Coroutine<unknown>>()
+
+interface PromiseWithResolvers {
+  promise: Promise<unknown>
+  resolve(result: unknown): void
+  reject(error: unknown): void
+}
+
+function promiseWithResolvers(): PromiseWithResolvers {
+  let resolve!: (result: unknown) => void
+  let reject!: (error: unknown) => void
+  const promise = new Promise((...settle) => ([resolve, reject] = settle))
+  return { promise, resolve, reject }
+}
 
 export class Coroutine<T = void> {
   /** Where it runs. @see qemu_coroutine_get_aio_context */
   readonly ctx = AioContext.current()
-  /** Settles with what the function returned or threw. */
-  readonly finished: Promise<T>
   readonly #entry: () => CoroutineFn<T>
   #generator: CoroutineFn<T> | undefined
   #entered = false
   #ended = false
-  // Of `unknown`, so that any coroutine is a Coroutine<unknown>.
-  #resolve!: (result: unknown) => void
-  #reject!: (error: unknown) => void
+  /** What it has returned. Of `unknown`, as what follows, so that any coroutine is a Coroutine<unknown>. */
+  #result: unknown
+  /** Exists when somebody has asked for it, or it has failed. */
+  #finished: PromiseWithResolvers | undefined
   /** Woken by this coroutine while it ran; they are entered when it has yielded. @see co_queue_wakeup */
-  #wakeUps: Coroutine<unknown>[] = []
+  #wakeUps: Coroutine<unknown>[] | undefined
   #bh: BottomHalf | undefined
 
   private constructor(entry: () => CoroutineFn<T>) {
     this.#entry = entry
-    this.finished = new Promise<T>((resolve, reject) => {
-      this.#resolve = resolve as (result: unknown) => void
-      this.#reject = reject
-    })
   }
 
   /** Not yet running. @context the thread that is to be its home @see qemu_coroutine_create */
@@ -83,6 +102,21 @@ export class Coroutine<T = void> {
     return this.#ended
   }
 
+  /**
+   * Settles with what the function returned or threw.
+   *
+   * What it throws is never lost: if nobody has asked for this promise by the time that the turn of the loop ends, or
+   * nobody handles its rejection, that is an unhandled rejection, as of an async function that nobody awaits; it ends the
+   * thread.
+   */
+  get finished(): Promise<T> {
+    if (!this.#finished) {
+      this.#finished = promiseWithResolvers()
+      if (this.#ended) this.#finished.resolve(this.#result)
+    }
+    return this.#finished.promise as Promise<T>
+  }
+
   /** Lets any thread wake it, by `aioCoWake`. Ends with the coroutine. */
   get handle(): CoroutineHandle {
     if (!this.#bh) this.#makeHandle()
@@ -103,13 +137,18 @@ export class Coroutine<T = void> {
    */
   enter(): void {
     this.#run()
-    if (this.#wakeUps.length === 0) return
+    const pending = this.#wakeUps
+    if (!pending) return
+    this.#wakeUps = undefined
     // Whoever is woken is entered in this loop, not from within its waker: chains of any length need no stack.
-    const pending = this.#takeWakeUps()
     for (let next = 0; next < pending.length; next++) {
       const co = pending[next]!
       co.#runWoken()
-      if (co.#wakeUps.length > 0) pending.push(...co.#takeWakeUps())
+      const more = co.#wakeUps
+      if (more) {
+        co.#wakeUps = undefined
+        for (const woken of more) pending.push(woken)
+      }
       if (next >= 1024) {
         pending.splice(0, next + 1)
         next = -1
@@ -124,8 +163,9 @@ export class Coroutine<T = void> {
 
   /** Enters it when the current coroutine, if there is one, has yielded. @see aio_co_enter */
   wake(): void {
-    if (current) current.#wakeUps.push(this)
-    else this.enter()
+    if (!current) this.enter()
+    else if (current.#wakeUps) current.#wakeUps.push(this)
+    else current.#wakeUps = [this]
   }
 
   /** Enters it in the next round of the loop. @see aio_co_schedule */
@@ -138,12 +178,6 @@ export class Coroutine<T = void> {
     if (this.#ended) throw bugError('a coroutine is scheduled after it has ended')
     this.#bh = new BottomHalf(() => this.enter())
     byHandle.set(this.#bh.handle, this)
-  }
-
-  #takeWakeUps(): Coroutine<unknown>[] {
-    const wakeUps = this.#wakeUps
-    this.#wakeUps = []
-    return wakeUps
   }
 
   /** A wake-up that comes too late is a fault, which must not cost the others theirs. */
@@ -167,22 +201,27 @@ export class Coroutine<T = void> {
     try {
       this.#generator ??= this.#entry()
       const { done, value } = this.#generator.next()
-      if (done) this.#end(() => this.#resolve(value))
+      if (done) {
+        this.#end()
+        this.#result = value
+        this.#finished?.resolve(value)
+      }
     } catch (error) {
-      this.#end(() => this.#reject(error))
+      this.#end()
+      // Made now at the latest, so that Node reports the error when nobody handles it.
+      this.#finished ??= promiseWithResolvers()
+      this.#finished.reject(error)
     } finally {
       this.#entered = false
       current = caller
     }
   }
 
-  #end(settle: () => void): void {
+  #end(): void {
     this.#ended = true
     this.#generator = undefined
-    if (this.#bh) {
-      byHandle.delete(this.#bh.handle)
-      this.#bh.delete()
-    }
-    settle()
+    if (!this.#bh) return
+    byHandle.delete(this.#bh.handle)
+    this.#bh.delete()
   }
 }

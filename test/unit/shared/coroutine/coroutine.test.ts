@@ -1,4 +1,6 @@
 /** test-coroutine.c's cases of coroutines, and A13 and A14 of test-aio.c. */
+import { once } from 'node:events'
+import { Worker } from 'node:worker_threads'
 import t from 'tap'
 import { AioContext } from '../../../../shared/aio/aio-context.ts'
 import { aioCoSchedule, aioCoWake, coAwait } from '../../../../shared/coroutine/aio-co.ts'
@@ -206,6 +208,35 @@ void t.test('Coroutine - what its function throws is what it ends with', async (
     { message: 'no' }
   )
   t.equal(Coroutine.current, undefined)
+})
+
+void t.test('Coroutine - what it ended with can be asked for before its end and after', async (t) => {
+  const create = (): Coroutine<number> =>
+    Coroutine.create(function* (): CoroutineFn<number> {
+      yield* Coroutine.yield()
+      return 7
+    })
+  const early = create()
+  const { finished } = early
+  const late = create()
+  for (const co of [early, late]) {
+    co.enter()
+    co.enter()
+  }
+  t.equal(await finished, 7)
+  t.equal(early.finished, finished, 'it is one promise')
+  t.equal(await late.finished, 7)
+})
+
+void t.test('Coroutine - an error that nobody asks for ends the thread', async (t) => {
+  const module = new URL('../../../../shared/coroutine/coroutine.js', import.meta.url).href
+  const worker = new Worker(
+    `import('${module}').then(({ Coroutine }) =>
+      Coroutine.create(function* () { throw new Error('seen') }).enter())`,
+    { eval: true }
+  )
+  const [error] = (await once(worker, 'error')) as [Error]
+  t.equal(error.message, 'seen')
 })
 
 void t.test('coAwait - a coroutine waits for a promise, and gets its value or its error', async (t) => {
