@@ -4,6 +4,10 @@
  * There is one word for all who wait so. Whoever changes what somebody may wait for kicks, which costs one look at
  * memory when nobody waits; and each waiter looks again whether its own condition still holds.
  *
+ * A `drained` wait is one of these: whoever drains stops new work, and waits while a count of what is in flight, which
+ * lies in shared memory, is not 0; whoever takes the count to 0 kicks. As a promise it is `aioWaitWhile`, and where the
+ * thread may block, `aioWaitWhileSync`.
+ *
  * @see AIO_WAIT_WHILE and aio_wait_kick in QEMU's include/block/aio-wait.h
  */
 import { KICK_WAITERS, KICKS, kickWaiters, words } from './context-table.ts'

@@ -1,7 +1,7 @@
 /** Waiting for bottom halves of other threads, and for what other threads bring about. */
 import t from 'tap'
 import { AioContext } from '../../../../../shared/aio/aio-context.ts'
-import { aioWaitWhile } from '../../../../../shared/aio/aio-wait.ts'
+import { aioWaitWhile, aioWaitWhileSync } from '../../../../../shared/aio/aio-wait.ts'
 import {
   aioWaitBhOneshot,
   aioWaitBhOneshotSync,
@@ -122,6 +122,28 @@ void t.test('aioWaitWhile - no kick from another thread is missed', async (t) =>
   }
   await kicking
   t.equal(words[COUNTER], turns)
+})
+
+void t.test('aioWaitWhileSync - a thread that blocks misses no kick from another', async (t) => {
+  const memory = newMemory()
+  const words = new Int32Array(memory)
+  const turns = 10_000
+  const kicking = inThread(t, tasks, 'kickInTurn', { memory, turns })
+  await aioWaitWhile(() => Atomics.load(words, COUNTER) === 0)
+  for (let i = 0; i < turns; i++) {
+    aioWaitWhileSync(() => Atomics.load(words, COUNTER) === i)
+    Atomics.store(words, PHASE, i + 1)
+    Atomics.notify(words, PHASE)
+  }
+  await kicking
+  t.equal(words[COUNTER], turns)
+  t.throws(
+    () =>
+      aioWaitWhileSync(() => {
+        throw new Error('no')
+      }),
+    { message: 'no' }
+  )
 })
 
 void t.test('aioWaitWhile - what the condition throws ends the wait', async (t) => {
