@@ -53,7 +53,7 @@ for (const signal of ['SIGTERM', 'SIGINT'] as const) {
     const image = emptyImage(t, CLIENTS * AREA)
     const folder = tempDir(t)
     const [socket, pidFile] = [path.join(folder, 's'), path.join(folder, 'pid')]
-    const server = await Mqnbd.serve(t, [image, '-k', socket, '--pid-file', pidFile, '--iothreads', '2'])
+    const server = await Mqnbd.serve(t, [image, '-k', socket, '--pid-file', pidFile, '--iothreads', '4'])
     const writers: Writer[] = []
     for (let i = 0; i < CLIENTS; i++) writers.push(new Writer(await RawClient.transmit(t, server), i))
     await waitFor('everybody to write', () => writers.every(({ written }) => written.length > 100))
