@@ -10,6 +10,12 @@
 /** Where growing begins. */
 const FIRST_NS = 4000
 
+/** A loop that finds nothing looks every few microseconds; when it has not for so long, another thread had its core. */
+const CORE_LOST_NS = 200_000
+
+/** How long a loop that has lost its core does not poll, in ms. */
+const PAUSE_MS = 100
+
 export interface PollingOptions {
   /** Longest time to poll, in ns; 0 never polls. */
   pollMaxNs: number
@@ -27,6 +33,8 @@ export class AdaptivePolling {
   pollNs = 0
   /** How long the loop has polled since it began, in ns. */
   spentNs = 0
+  /** No polling before, in ms of performance.now. */
+  #pausedUntil = 0
 
   constructor(options: PollingOptions = DEFAULT_POLLING) {
     this.options = options
@@ -45,5 +53,21 @@ export class AdaptivePolling {
       const grown = this.pollNs === 0 ? FIRST_NS : this.pollNs * (pollGrow === 0 ? 2 : pollGrow)
       this.pollNs = Math.min(grown, pollMaxNs)
     }
+  }
+
+  /** Not now: others need the core more. */
+  paused(nowMs: number): boolean {
+    return nowMs < this.#pausedUntil
+  }
+
+  /**
+   * Tells of two looks with nothing to do between them.
+   *
+   * Polling pays for a thread with a core to itself. When cores are scarce, it takes them from those whose work it waits
+   * for, and the kernel lets a thread that has used up its share wait longer when there is work.
+   */
+  looked(beforeMs: number, nowMs: number): void {
+    this.spentNs += (nowMs - beforeMs) * 1e6
+    if ((nowMs - beforeMs) * 1e6 > CORE_LOST_NS) this.#pausedUntil = nowMs + PAUSE_MS
   }
 }

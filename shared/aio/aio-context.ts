@@ -67,11 +67,11 @@ export class AioContext {
   #idleTimer: NodeJS.Timeout | undefined
   #pollUntil = 0
   #quietSince = 0
-  /** Last turn in which the loop polled. */
+  /** When the loop last looked while it polled, in ms; 0 when it does not poll. */
   #lookedAt = 0
   #references = 0
-  /** Work was done since the last turn, but not by bottom halves. */
-  #busy = false
+  /** The last work came from another thread, and the next is likely to: it is waited for at the notify word. */
+  #watches = false
   /** Rounds that made progress. */
   #rounds = 0
   /** Those that wait for a turn that was asked for. */
@@ -149,14 +149,18 @@ export class AioContext {
   }
 
   /**
-   * A handler outside bottom halves has done work: the loop will poll for more before it sleeps.
+   * A handler outside bottom halves is about to work: the context is not idle before the loop has turned.
+   *
+   * The loop does not poll for more of the same: a look at sockets is a turn of libuv's, and costs more than being woken
+   * by one (a server polling for its client made 0.75 of the requests that one made which slept).
    *
    * @context home-thread
    */
   noteProgress(): void {
+    this.#watches = false
+    this.#pollUntil = 0
     if (this.polling.options.pollMaxNs === 0) return
     Atomics.store(words, this.#base + IDLE, 0)
-    this.#busy = true
     this.#wake()
   }
 
@@ -242,19 +246,19 @@ export class AioContext {
   #turn(): void {
     const began = this.polling.options.pollMaxNs === 0 ? 0 : performance.now()
     const asked = Atomics.load(words, this.#base + NOTIFIED) !== 0
-    const progress = this.#round()
+    if (asked) this.#watches = true
+    const progress = this.#round() || this.#watch(began)
     if (progress || asked) for (const resolve of this.#sleepers.splice(0)) resolve()
     this.#awake = false
     if (this.#ringHasWork()) {
       this.#wake()
-    } else if (this.#mayPoll(began, progress || this.#busy)) {
+    } else if (this.#mayPoll(began, progress)) {
       this.#awake = true
       Atomics.store(words, this.#base + IDLE, 1)
       setImmediate(() => this.#turn())
     } else {
       this.#sleep()
     }
-    this.#busy = false
   }
 
   /**
@@ -266,19 +270,50 @@ export class AioContext {
     const { polling } = this
     if (polling.options.pollMaxNs === 0) return false
     if (progress) {
+      // What the thread does for itself needs nobody to wake it.
+      if (!this.#watches) return false
       if (this.#quietSince !== 0) polling.adjust((began - this.#quietSince) * 1e6)
       this.#quietSince = performance.now()
       this.#pollUntil = this.#quietSince + polling.pollNs / 1e6
     } else {
-      polling.spentNs += (began - this.#lookedAt) * 1e6
-      if (began >= this.#pollUntil) return false
+      // `#watch` may have looked since then.
+      if (this.#lookedAt !== 0 && this.#lookedAt < began) polling.looked(this.#lookedAt, began)
+      if (Math.max(began, this.#lookedAt) >= this.#pollUntil) return false
     }
-    this.#lookedAt = began
-    for (let i = 0; i < SPINS && Atomics.load(words, this.#base + NOTIFIED) === 0; i++);
+    if (polling.paused(began)) return false
+    this.#lookedAt = Math.max(began, this.#lookedAt)
     return polling.pollNs > 0
   }
 
+  /**
+   * While the loop polls, and the last work came from another thread, looks at the notify word until the time for polling
+   * is over, and runs what comes. Sockets wait as long. What has just run must have had its microtasks before, so this is
+   * for a turn that found nothing.
+   *
+   * @param began when this turn did, in ms
+   * @returns as `#round`
+   * @see run_poll_handlers
+   */
+  #watch(began: number): boolean {
+    if (!this.#watches || began >= this.#pollUntil || this.#ringHasWork()) return false
+    let before = began
+    while (!this.#isNotified()) {
+      const now = performance.now()
+      this.polling.looked(before, now)
+      this.#lookedAt = before = now
+      if (now >= this.#pollUntil || this.polling.paused(now)) return false
+    }
+    return this.#round()
+  }
+
+  /** Looks for about a microsecond whether another thread has notified the loop. */
+  #isNotified(): boolean {
+    for (let i = 0; i < SPINS; i++) if (Atomics.load(words, this.#base + NOTIFIED) !== 0) return true
+    return false
+  }
+
   #sleep(): void {
+    this.#lookedAt = 0
     Atomics.store(words, this.#base + IDLE, 1)
     // Pairs with `notify` of context-table.ts.
     Atomics.store(words, this.#base + NOTIFY_ME, 1)
@@ -308,11 +343,17 @@ export class AioContext {
     Atomics.store(words, base + NOTIFIED, 0)
     this.#handOver()
     let progress = false
+    let empty = true
     for (const end = Atomics.load(words, base + RING_TAIL); this.#head !== end;) {
-      const slot = Atomics.exchange(words, base + RING + (this.#head & (MAX_SLOTS - 1)), 0) - 1
+      const place = base + RING + (this.#head & (MAX_SLOTS - 1))
+      const slot = Atomics.load(words, place) - 1
       // A producer has taken the place and not yet filled it; it will notify when it has.
       if (slot < 0) break
-      Atomics.store(words, base + IDLE, 0)
+      // Nobody fills the place again before some slot behind it has come out of the ring, by `takeFlags`, which publishes
+      // this store, too.
+      words[place] = 0
+      if (empty) Atomics.store(words, base + IDLE, 0)
+      empty = false
       this.#head = (this.#head + 1) | 0
       const flags = takeFlags(base + FLAGS + slot)
       const runs = (flags & (BH_SCHEDULED | BH_DELETED)) === BH_SCHEDULED

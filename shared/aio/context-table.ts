@@ -37,8 +37,9 @@ import { RFifoLock } from './rfifolock.ts'
 
 /** Contexts at a time: threads of the process that use mqnbd; a power of two. */
 export const MAX_CONTEXTS = 128
+const SLOT_BITS = 14
 /** Slots of a context; a power of two, for the ring. */
-export const MAX_SLOTS = 16384
+export const MAX_SLOTS = 1 << SLOT_BITS
 /** Generations of an entry; with the two above, a handle has 31 bits, and is positive as an Int32. */
 const MAX_GENERATIONS = 1023
 
@@ -114,7 +115,7 @@ export const slotHandle = (context: AioContextHandle, slot: number): BottomHalfH
   (context * MAX_SLOTS + slot) as BottomHalfHandle
 
 export const contextOf = (handle: BottomHalfHandle): AioContextHandle =>
-  Math.floor(handle / MAX_SLOTS) as AioContextHandle
+  (handle >>> SLOT_BITS) as AioContextHandle
 
 export const slotOf = (handle: BottomHalfHandle): number => handle & (MAX_SLOTS - 1)
 
