@@ -149,19 +149,23 @@ export class AioContext {
   }
 
   /**
-   * A handler outside bottom halves is about to work: the context is not idle before the loop has turned.
+   * A handler of a socket begins: the context is not idle.
    *
    * The loop does not poll for more of the same: a look at sockets is a turn of libuv's, and costs more than being woken
    * by one (a server polling for its client made 0.75 of the requests that one made which slept).
    *
-   * @context home-thread
+   * @context home-thread; `leaveHandler` follows before the loop goes on
    */
-  noteProgress(): void {
+  enterHandler(): void {
     this.#watches = false
     this.#pollUntil = 0
-    if (this.polling.options.pollMaxNs === 0) return
     Atomics.store(words, this.#base + IDLE, 0)
-    this.#wake()
+  }
+
+  /** The handler is done. @context home-thread */
+  leaveHandler(): void {
+    // With a turn ahead, the context is idle after that.
+    if (!this.#awake) Atomics.store(words, this.#base + IDLE, 1)
   }
 
   /**

@@ -331,8 +331,10 @@ export class QIOChannelSocket extends QIOChannel {
   #onRead(n: number): boolean {
     this.#filledStart = WINDOW_OFFSET
     this.#filledEnd = WINDOW_OFFSET + n
-    AioContext.current().noteProgress()
+    const context = AioContext.current()
+    context.enterHandler()
     this.#wakeReader()
+    context.leaveHandler()
     // Nobody has waited, or not for that.
     if (this.#filledEnd > this.#filledStart) {
       const rest = Buffer.from(this.#window.memory.buffer.subarray(this.#filledStart, this.#filledEnd))
