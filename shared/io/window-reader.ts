@@ -36,28 +36,27 @@ export class WindowReader {
    * The window is the caller's until it next waits for anything. By then it must have consumed it, or give the rest back
    * with `unread`, or call `receive` again.
    *
-   * @returns how many bytes came; 0 at the end of the stream; WOKEN when `wakeRead` ended the wait: unconsumed bytes are
-   *   given back then, and the window is empty
-   * @throws NBDError of kind `transport`
+   * @returns how many bytes came; 0 at the end of the stream; WOKEN when `wakeRead` ended the wait. Without bytes, those
+   *   that were not consumed are given back, and the window is empty
+   * @throws NBDError of kind `transport`; then, too
    */
   *receive(): CoroutineFn<number> {
     if (this.#aside) return this.#takeAside(this.#aside)
     const { window } = this
-    if (this.#ended) return 0
-    if (this.#tryFirst) {
+    if (this.#tryFirst && !this.#ended) {
       window.makeRoom()
       const n = this.#readv(window.end)
-      if (n !== QIO_CHANNEL_ERR_BLOCK) {
-        window.end += n
-        return n
-      }
+      window.end += Math.max(n, 0)
+      if (n > 0) return n
     }
     this.unread()
+    if (this.#ended) return 0
     yield* this.#channel.yield('in')
     // Only now is the window ours again.
     window.clear()
     const n = this.#readv(WINDOW_OFFSET)
     if (n === QIO_CHANNEL_ERR_BLOCK) return WOKEN
+    if (n === 0) return 0
     const kept = this.#aside as Buffer | undefined
     this.#aside = undefined
     window.start = WINDOW_OFFSET - (kept?.length ?? 0)
@@ -160,8 +159,14 @@ export class WindowReader {
     const [piece] = this.#iov
     piece.start = at
     piece.end = at + WINDOW_SIZE
-    const n = this.#channel.readv(this.#iov)
-    this.#tryFirst = n === WINDOW_SIZE
-    return n
+    this.#tryFirst = false
+    try {
+      const n = this.#channel.readv(this.#iov)
+      this.#tryFirst = n === WINDOW_SIZE
+      return n
+    } catch (error) {
+      this.unread()
+      throw error
+    }
   }
 }
