@@ -41,6 +41,8 @@ import { receiveWindow, WINDOW_OFFSET, type ReceiveWindow } from './receive-wind
 
 /** What is handed to node:net to wait for room with. */
 const WAIT_PIECE = 64 * 1024
+/** For the peer to make room for what is left, when the channel is closed. */
+const CLOSE_TIMEOUT_MS = 10_000
 
 /** A socket as another thread is given it: postable, for one `attach`. */
 export interface SocketHandle {
@@ -68,6 +70,9 @@ export class QIOChannelSocket extends QIOChannel {
   #reading = false
   /** node:net has a piece that is not yet sent. */
   #sending = false
+  /** The stream ends behind that piece. */
+  #endsWhenSent = false
+  #closing = false
   #ended = false
   /** Why nothing can be read any more. */
   #error: NBDError | undefined
@@ -123,10 +128,12 @@ export class QIOChannelSocket extends QIOChannel {
   /**
    * What another thread needs for a view of this socket.
    *
-   * @throws NBDError of kind `bug` when the channel stays with its own context; `request` (EMFILE)
+   * @throws NBDError of kind `bug` when the channel stays with its own context; `transport` when it has ended; `request`
+   *   (EMFILE)
    */
   handle(): SocketHandle {
     if (!this.#follows) throw bugError('a channel that does not follow coroutines has one view')
+    this.#checkOpen()
     return { fd: duplicateFd(this.#fd) }
   }
 
@@ -142,8 +149,10 @@ export class QIOChannelSocket extends QIOChannel {
     if (this.#reader) throw bugError('a channel is detached that a coroutine reads')
     if (this.#sending) throw bugError('a channel is detached that has not sent everything')
     const fd = duplicateFd(this.#fd)
+    const unread = this.takeReceived()
+    this.#beginClose()
     this.#socket.destroy()
-    return { fd, unread: this.takeReceived() }
+    return { fd, unread }
   }
 
   /** Takes away what was received and not read, for a reader in another view. */
@@ -154,6 +163,7 @@ export class QIOChannelSocket extends QIOChannel {
   }
 
   readv(iov: readonly IOVec[]): number {
+    if (this.#closing) throw closedError()
     let total = 0
     for (const { memory, start, end } of iov) {
       if (start === end) continue
@@ -227,8 +237,9 @@ export class QIOChannelSocket extends QIOChannel {
   }
 
   shutdown(mode: ShutdownMode): void {
+    if (mode === 'write' && this.#sending) this.#endsWhenSent = true
     // The peer may have done so before: then there is nothing left to do.
-    if (!this.#socket.destroyed) shutdownSocket(this.#fd, mode)
+    else if (!this.#socket.destroyed) shutdownSocket(this.#fd, mode)
     if (mode !== 'read') {
       this.#writeError ??= new NBDError('transport', 'the connection is closed')
       this.#wakeWriter()
@@ -239,16 +250,45 @@ export class QIOChannelSocket extends QIOChannel {
   /**
    * Sends what is left and closes. The only view of a socket also ends the stream towards the peer; one of several leaves
    * that to the others.
+   *
+   * @param timeoutMs for the peer to make room for what is left, which is dropped then; `shutdown('both')` drops it earlier
    */
-  async close(): Promise<void> {
-    if (this.#follows || this.#writeError) this.#socket.destroy()
-    else if (!this.#socket.destroyed) this.#socket.end(() => this.#socket.destroy())
+  async close(timeoutMs = CLOSE_TIMEOUT_MS): Promise<void> {
+    this.#beginClose()
+    let timer: NodeJS.Timeout | undefined
+    if (this.#sending) timer = setTimeout(() => this.#socket.destroy(), timeoutMs)
+    else this.#endClose()
     await this.#closed
+    clearTimeout(timer)
+  }
+
+  /** Nobody transfers any more. */
+  #beginClose(): void {
+    if (this.#closing) return
+    this.#closing = true
+    this.#stopReading()
+    this.#aside = undefined
+    this.#filledStart = this.#filledEnd = 0
+    this.#wakeReader()
+    this.#wakeWriter()
+  }
+
+  /** All is sent, or lost. */
+  #endClose(): void {
+    if (this.#socket.destroyed) return
+    // A process of somebody else's may hold the socket, too.
+    if (!this.#follows) shutdownSocket(this.#fd, 'write')
+    this.#socket.destroy()
+  }
+
+  #checkOpen(): void {
+    if (this.#closing) throw closedError()
+    if (this.#socket.destroyed) throw new NBDError('transport', 'the connection is closed')
   }
 
   #checkWritable(): void {
+    this.#checkOpen()
     if (this.#writeError) throw this.#writeError
-    if (this.#socket.destroyed) throw new NBDError('transport', 'the connection is closed')
   }
 
   /** @returns bytes, 0 at the end of the stream, or QIO_CHANNEL_ERR_BLOCK */
@@ -298,14 +338,16 @@ export class QIOChannelSocket extends QIOChannel {
     this.#socket.write(piece.subarray(0, length), (error) => {
       this.#sending = false
       if (error) this.#fail(new NBDError('transport', `sending: ${reason(error)}`, { cause: error }))
+      else if (this.#endsWhenSent) shutdownSocket(this.#fd, 'write')
       this.#wakeWriter()
+      if (this.#closing) this.#endClose()
     })
     return length
   }
 
   *#yieldIn(co: Coroutine<unknown>): CoroutineFn {
     if (this.#reader) throw bugError('two coroutines read one channel')
-    if (this.#aside || this.#ended || this.#error) return
+    if (this.#aside || this.#ended || this.#error || this.#closing) return
     this.#reader = co
     if (!this.#reading) {
       this.#reading = true
@@ -316,7 +358,7 @@ export class QIOChannelSocket extends QIOChannel {
 
   *#yieldOut(co: Coroutine<unknown>): CoroutineFn {
     if (this.#writer) throw bugError('two coroutines write one channel')
-    if (!this.#sending || this.#writeError) return
+    if (!this.#sending || this.#writeError || this.#closing) return
     this.#writer = co
     while (this.#writer === co) yield* Coroutine.yield()
   }
@@ -329,6 +371,7 @@ export class QIOChannelSocket extends QIOChannel {
 
   /** node:net has read `n` bytes into the window. @returns whether it is to go on */
   #onRead(n: number): boolean {
+    if (this.#closing) return false
     this.#filledStart = WINDOW_OFFSET
     this.#filledEnd = WINDOW_OFFSET + n
     const context = AioContext.current()
@@ -371,6 +414,8 @@ export class QIOChannelSocket extends QIOChannel {
     writer?.wake()
   }
 }
+
+const closedError = (): NBDError => new NBDError('transport', 'the channel is closed')
 
 const transportError = (what: string, errno: number): NBDError =>
   new NBDError('transport', `${what}: ${errnoText(errno)}`, { errno })

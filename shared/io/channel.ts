@@ -64,7 +64,7 @@ export abstract class QIOChannel {
 
   /**
    * Suspends the current coroutine, in its own context, until the channel has bytes or is at its end (`in`), or has room
-   * (`out`), or `wakeRead` or `shutdown` was called.
+   * (`out`), or `wakeRead`, `shutdown` or `close` was called.
    *
    * @throws NBDError of kind `bug` outside a coroutine, or when another waits for the same
    * @see qio_channel_yield
@@ -75,14 +75,22 @@ export abstract class QIOChannel {
   abstract wakeRead(): void
 
   /**
-   * Ends one direction or both at once; never waits. Readers get the end of the stream, writers an error.
+   * Ends one direction or both; never waits. Readers get the end of the stream, writers an error, at once. What `writev` has
+   * taken still goes out before the end of the stream when `mode` is `write`; `both` drops it.
    *
    * @context any-thread that has a view of the channel
    * @see qio_channel_shutdown
    */
   abstract shutdown(mode: ShutdownMode): void
 
-  /** Gives everything back. Resolves when no descriptor is left. May be called again. @see qio_channel_close */
+  /**
+   * Gives everything back. Who waits for bytes or for room goes on at once, and every transfer from now on fails, saying
+   * that the channel is closed. What `writev` has taken is still sent, for as long as a peer that does not read is given.
+   *
+   * @returns resolves when no descriptor is left; may be called again
+   * @context home-thread
+   * @see qio_channel_close
+   */
   abstract close(): Promise<void>
 
   /** While on, small writes wait to be sent together. Does nothing on channels that send what they get. @see qio_channel_set_cork */

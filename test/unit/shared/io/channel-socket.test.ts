@@ -6,10 +6,11 @@ import { QIO_CHANNEL_ERR_BLOCK, type QIOChannel } from '../../../../shared/io/ch
 import { QIOChannelSocket } from '../../../../shared/io/channel-socket.ts'
 import { receiveWindow, WINDOW_SIZE } from '../../../../shared/io/receive-window.ts'
 import { WindowReader } from '../../../../shared/io/window-reader.ts'
+import { closeFd, duplicateFd } from '../../../../shared/syscall/fd.ts'
 import { declare } from '../../../../shared/syscall/libc.ts'
 import { Memory } from '../../../../shared/syscall/memory.ts'
 import { openDescriptors } from '../../../helpers/proc.ts'
-import { channelPair, PairMaker } from '../../../helpers/raw-pair.ts'
+import { channelPair, PairMaker, type ChannelPair } from '../../../helpers/raw-pair.ts'
 import { waitFor, within } from '../../../helpers/wait-for.ts'
 
 const text = (memory: Memory, length: number): string => memory.buffer.toString('latin1', 0, length)
@@ -159,6 +160,35 @@ void t.test('receive - a long stream arrives whole, whatever is left unconsumed'
   }
   t.equal(consumed, all.length)
 })
+
+void t.test(
+  'receive - at the end, the bytes of half a message are in the way of no other channel',
+  async (t) => {
+    const maker = await PairMaker.listen(t)
+    const window = receiveWindow()
+    const ends: [string, (pair: ChannelPair, io: AsyncChannel) => unknown][] = [
+      ['end of the stream', ({ peer }) => peer.end()],
+      ['endReading', (_pair, io) => io.reader.endReading()],
+      ['shutdown', ({ channel }) => channel.shutdown('both')],
+      ['close', ({ channel }) => channel.close()]
+    ]
+    // When the last receive has filled the window, the next one does not wait.
+    for (const sent of [10, WINDOW_SIZE]) {
+      for (const [name, end] of ends) {
+        const pair = await maker.make(t)
+        const io = new AsyncChannel(pair.channel)
+        pair.peer.write(Buffer.alloc(sent, 'x'))
+        while (window.length < sent) await io.receive()
+        window.start += 5
+        await end(pair, io)
+        const n = await within(name, io.receive()).catch((error: unknown) => error)
+        if (n !== 0) t.match(n, { kind: 'transport', message: /closed/ }, name)
+        t.equal(window.length, 0, `${name} behind ${sent} bytes`)
+      }
+    }
+    t.equal(window.length, 0)
+  }
+)
 
 void t.test('unread - gives bytes to the next reader first, of whichever kind', async (t) => {
   const { channel, peer } = await channelPair(t)
@@ -384,6 +414,48 @@ void t.test('setCork - holds TCP back, and does nothing to a Unix socket', async
   await new AsyncChannel(unix).writeAll(Buffer.from('goes'))
 })
 
+for (const [what, give] of [
+  ['a time is up', (channel: QIOChannelSocket) => channel.close(1)],
+  [
+    'it is shut down',
+    (channel: QIOChannelSocket) => {
+      const closed = channel.close()
+      channel.shutdown('both')
+      return closed
+    }
+  ]
+] as const) {
+  void t.test(`close - waits for a peer that reads nothing until ${what}`, async (t) => {
+    for (const family of ['unix', 'tcp'] as const) {
+      const { channel, peer } = await (await PairMaker.listen(t, family)).make(t)
+      peer.pause()
+      const memory = Memory.allocate(1 << 20)
+      while (channel.writev([{ memory, start: 0, end: memory.length }]) !== QIO_CHANNEL_ERR_BLOCK);
+      await within(family, give(channel), 5000)
+    }
+    t.pass()
+  })
+}
+
+void t.test('close - ends the stream also for a peer that shares the descriptor with others', async (t) => {
+  const { fd, peer } = await (await PairMaker.listen(t)).descriptor()
+  const other = duplicateFd(fd)
+  const channel = new QIOChannelSocket(fd)
+  const ended = once(peer.resume(), 'end')
+  await channel.close()
+  await within('the end', ended)
+  peer.destroy()
+  closeFd(other)
+})
+
+void t.test('handle - of a channel that has ended is refused', async (t) => {
+  const { channel } = await channelPair(t)
+  t.throws(() => channel.handle(), { kind: 'bug', message: /one view/ })
+  channel.setFollowCoroutineCtx(true)
+  await channel.close()
+  t.throws(() => channel.handle(), { kind: 'transport', message: /closed/ })
+})
+
 void t.test('detach - hands on the connection, and what nobody has read', async (t) => {
   const { channel, peer } = await channelPair(t)
   const memory = Memory.allocate(10)
@@ -394,8 +466,9 @@ void t.test('detach - hands on the connection, and what nobody has read', async 
   t.equal(unread.toString(), '456789')
   await within('the close', channel.close())
   const piece = [{ memory, start: 0, end: 1 }]
-  t.throws(() => channel.writev(piece), { kind: 'transport', message: /closed/ })
-  t.equal(channel.readv(piece), 0)
+  const closed = { kind: 'transport', message: /the channel is closed/ }
+  t.throws(() => channel.writev(piece), closed)
+  t.throws(() => channel.readv(piece), closed)
 
   const next = new QIOChannelSocket(fd)
   const io = new AsyncChannel(next)

@@ -102,9 +102,9 @@ for (const name of names) {
     t.throws(() => writer.writev(iov), { kind: 'transport', message: /closed|shut down/ })
     await within('the close', channel.close())
     await within('the second close', channel.close())
-    if (name.startsWith('socket')) t.equal(channel.readv(iov), 0)
-    else t.throws(() => channel.readv(iov), { kind: 'transport', message: /closed/ })
-    t.throws(() => channel.writev(iov), { kind: 'transport', message: /closed/ })
+    const closed = { kind: 'transport', message: /the channel is closed/ }
+    t.throws(() => channel.readv(iov), closed)
+    t.throws(() => channel.writev(iov), closed)
     t.throws(() => channel.yield('in').next(), { kind: 'bug', message: /outside a coroutine/ })
   })
 
@@ -188,19 +188,78 @@ void t.test('channels: a writer that waits fails when the reader is gone', async
   }
 })
 
-for (const [end, kindsOfIt] of [
-  ['shutdown', ['pair', 'websock', 'socket unix', 'pipe', 'fifo']],
-  ['close', ['pair', 'websock', 'pipe', 'fifo']]
-] as const) {
+for (const end of ['shutdown', 'close'] as const) {
   void t.test(`channels: ${end} wakes a writer that waits`, async (t) => {
-    for (const name of kindsOfIt) {
+    for (const name of ['pair', 'websock', 'socket ipv4', 'socket unix', 'pipe', 'fifo'] as const) {
       const { channels } = await openAll(t, name)
       const writing = Coroutine.start(() => channels[0]!.writevAll(iovecs()))
       await rounds()
       const closed = end === 'close' ? channels[0]!.close() : channels[0]!.shutdown('both')
-      await t.rejects(within(name, writing), { kind: 'transport', message: /closed|shut down/ })
+      await t.rejects(
+        within(name, writing),
+        { kind: 'transport', message: end === 'close' ? /the channel is closed/ : /closed|shut down/ },
+        name
+      )
       channels.at(-1)!.shutdown('both')
       await within('the close', Promise.resolve(closed))
     }
   })
 }
+
+void t.test('channels: close wakes a reader that waits, and fails it or shows it the end', async (t) => {
+  for (const name of [
+    'pair',
+    'websock',
+    'socket ipv4',
+    'socket unix',
+    'pipe',
+    'fifo',
+    'command echo'
+  ] as const) {
+    const { channels } = await openAll(t, name)
+    const reading = Coroutine.start(() => channels.at(-1)!.readvAllEof(iovecs(1)))
+    await rounds()
+    const closed = channels.at(-1)!.close()
+    const outcome = await within(
+      name,
+      reading.catch((error: unknown) => error)
+    )
+    if (outcome !== false) t.match(outcome, { kind: 'transport', message: /the channel is closed/ }, name)
+    await within('the close', closed)
+  }
+})
+
+void t.test('channels: what was taken before shutdown and close still arrives', async (t) => {
+  for (const name of ['pair', 'websock', 'socket ipv4', 'socket unix', 'pipe', 'fifo'] as const) {
+    for (const end of ['shutdown', 'close'] as const) {
+      const { channels } = await openAll(t, name)
+      const writer = channels[0]!
+      const reader = channels.at(-1)!
+      const written = iovecs(1, 1 << 20)
+      fillPattern(written, 3)
+      // Until it is full, so that the last piece is still on its way.
+      let taken = 0
+      for (let n = 0; n !== QIO_CHANNEL_ERR_BLOCK; taken += Math.max(n, 0)) {
+        n = writer.writev([{ ...written[0]!, start: taken }])
+      }
+      const closed = end === 'close' ? writer.close() : writer.shutdown('write')
+      const read = iovecs(1, taken)
+      await within(
+        `${name}, ${end}`,
+        Coroutine.start(() => reader.readvAll(read))
+      )
+      t.ok(equalBytes(read, [{ ...written[0]!, end: taken }]), `${name}, ${end}: ${taken} bytes`)
+      if (name !== 'websock' || end === 'shutdown') {
+        t.equal(
+          await within(
+            'the end',
+            Coroutine.start(() => reader.readvAllEof(iovecs(1, 1)))
+          ),
+          false,
+          name
+        )
+      }
+      await within('the close', Promise.resolve(closed))
+    }
+  }
+})
