@@ -236,6 +236,11 @@ export class QIOChannelSocket extends QIOChannel {
     this.#socket.setNoDelay(!on)
   }
 
+  /**
+   * Ends the stream for the views of all threads, and wakes who waits there: the kernel tells node:net. With one exception:
+   * a writer in another view of a Unix socket that waits for room hears of `write` only when there is some. An orderly end
+   * is for whoever has the turn to write; `both` is for everybody.
+   */
   shutdown(mode: ShutdownMode): void {
     if (mode === 'write' && this.#sending) this.#endsWhenSent = true
     // The peer may have done so before: then there is nothing left to do.
