@@ -10,8 +10,9 @@ import { bugError, configError } from '../../shared/errors/nbd-error.ts'
 import { reason } from '../../shared/errors/system-error.ts'
 import { log } from '../../shared/log/log.ts'
 import { duplicateFd } from '../../shared/syscall/fd.ts'
-import { claimUnixPath } from './unix-path.ts'
+import { claimUnixPath, shownPath } from './unix-path.ts'
 
+/** A path that begins with a NUL is a name in the abstract namespace. */
 export type ListenAddress = { path: string } | { host: string; port: number }
 
 /** A client that was accepted, and of which nothing was read yet. */
@@ -39,7 +40,8 @@ export class NBDListener {
     if (path !== undefined) await claimUnixPath(path)
     const server = net.createServer({ pauseOnConnect: true }, (socket) => handOver(socket, accept))
     await new Promise<void>((resolve, reject) => {
-      const where = 'path' in address ? `'${address.path}'` : `${address.host} port ${address.port}`
+      const where =
+        'path' in address ? `'${shownPath(address.path)}'` : `${address.host} port ${address.port}`
       server.once('error', (error) =>
         reject(configError(`cannot listen on ${where}: ${reason(error)}`, error))
       )

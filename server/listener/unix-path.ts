@@ -8,6 +8,12 @@ import { errnoName, errnoOf, reason } from '../../shared/errors/system-error.ts'
 /** sun_path has 108 bytes, with the NUL at the end. */
 const MAX_PATH = 107
 
+/** Whether it is a name in Linux's abstract namespace: no file, and gone with its last socket. @see unix(7) */
+const isAbstract = (path: string): boolean => path.startsWith('\0')
+
+/** As ss and others show it. */
+export const shownPath = (path: string): string => (isAbstract(path) ? `@${path.slice(1)}` : path)
+
 /**
  * Clears the way for listening: removes a socket that a dead server left behind. Changes nothing else.
  *
@@ -15,8 +21,11 @@ const MAX_PATH = 107
  */
 export async function claimUnixPath(path: string): Promise<void> {
   if (Buffer.byteLength(path) > MAX_PATH) {
-    throw configError(`cannot listen on '${path}': the path of a socket is at most ${MAX_PATH} bytes long`)
+    throw configError(
+      `cannot listen on '${shownPath(path)}': the path of a socket is at most ${MAX_PATH} bytes long`
+    )
   }
+  if (isAbstract(path)) return
   if (!fs.existsSync(dirname(path))) {
     throw configError(`cannot listen on '${path}': there is no such directory`)
   }
