@@ -17,8 +17,10 @@ import { Coroutine, type CoroutineFn } from '../coroutine/coroutine.ts'
 import { bugError, NBDError } from '../errors/nbd-error.ts'
 import { errnoText, reason } from '../errors/system-error.ts'
 import { duplicateFd } from '../syscall/fd.ts'
+import { recvWithFds, sendWithFds } from '../syscall/fd-pass.ts'
 import { EAGAIN } from '../syscall/libc.ts'
 import {
+  isUnixSocket,
   MAX_GATHER,
   MSG_MORE,
   recv,
@@ -51,9 +53,12 @@ export interface SocketHandle {
 }
 
 const FEATURES: ReadonlySet<QIOChannelFeature> = new Set(['shutdown', 'sendfile', 'follow-coroutine-ctx'])
+const UNIX_FEATURES: ReadonlySet<QIOChannelFeature> = new Set([...FEATURES, 'fd-pass'])
+/** With no room to read into, node:net says that there is something to read, and leaves it there. */
+const NO_ROOM = Buffer.alloc(1).subarray(0, 0)
 
 export class QIOChannelSocket extends QIOChannel {
-  readonly features = FEATURES
+  readonly features: ReadonlySet<QIOChannelFeature>
   readonly #fd: number
   readonly #socket: net.Socket
   readonly #window: ReceiveWindow = receiveWindow()
@@ -88,6 +93,7 @@ export class QIOChannelSocket extends QIOChannel {
   constructor(fd: number) {
     super()
     this.#fd = fd
+    this.features = isUnixSocket(fd) ? UNIX_FEATURES : FEATURES
     // @types/node knows `onread` for net.connect only.
     const options: net.SocketConstructorOpts & { onread: net.OnReadOpts } = {
       fd,
@@ -216,6 +222,66 @@ export class QIOChannelSocket extends QIOChannel {
     throw transportError('sending', -n)
   }
 
+  /**
+   * As `writev` with one piece, and sends descriptors along. Only with the feature `fd-pass`.
+   *
+   * @param fds at most MAX_PASSED_FDS; they stay the caller's. All go, or, with QIO_CHANNEL_ERR_BLOCK, none
+   * @see qio_channel_writev_full
+   */
+  writevFds({ memory, start, end }: IOVec, fds: readonly number[]): number {
+    this.#checkWritable()
+    if (this.#sending) return QIO_CHANNEL_ERR_BLOCK
+    const n = sendWithFds(this.#fd, memory.address + start, end - start, fds)
+    if (n >= 0) return n
+    if (n === -EAGAIN) return QIO_CHANNEL_ERR_BLOCK
+    throw transportError('sending', -n)
+  }
+
+  /**
+   * Reads up to one piece, and the descriptors that came with it. Only with the feature `fd-pass`.
+   *
+   * Who expects descriptors waits by this, and not by `yield('in')`: that reads, and the kernel drops descriptors that are
+   * read over.
+   *
+   * @returns `n`: bytes, 0 at the end of the stream; `fds`: new descriptors, closed on exec, the caller's to close
+   * @throws NBDError of kind `transport`; `bug` when another coroutine reads; `request` (EMFILE)
+   * @see qio_channel_readv_full
+   */
+  *readvFds({ memory, start, end }: IOVec): CoroutineFn<{ n: number; fds: number[] }> {
+    for (;;) {
+      if (this.#closing) throw closedError()
+      if (this.#aside) return { n: this.#takeAside(memory.buffer, start, end), fds: [] }
+      if (this.#error) throw this.#error
+      if (this.#ended || this.#socket.destroyed) return { n: 0, fds: [] }
+      const result = recvWithFds(this.#fd, memory.address + start, end - start)
+      if (result.n >= 0) return result
+      if (result.n !== -EAGAIN) throw transportError('receiving', -result.n)
+      yield* this.#untilReadable()
+    }
+  }
+
+  /** Waits for bytes, and leaves them in the socket. */
+  *#untilReadable(): CoroutineFn {
+    const co = Coroutine.current
+    if (!co) throw bugError('QIOChannelSocket.readvFds outside a coroutine')
+    if (this.#reader) throw bugError('two coroutines read one channel')
+    this.#stopReading()
+    const options: net.SocketConstructorOpts & { onread: net.OnReadOpts } = {
+      fd: duplicateFd(this.#fd),
+      readable: true,
+      writable: false,
+      onread: { buffer: NO_ROOM, callback: () => false }
+    }
+    const probe = new net.Socket(options)
+    // ENOBUFS, or whatever recvmsg will then tell.
+    probe.on('error', () => this.#wakeReader())
+    probe.on('end', () => this.#wakeReader())
+    probe.resume()
+    this.#reader = co
+    while (this.#reader === co) yield* Coroutine.yield()
+    probe.removeAllListeners('end').destroy()
+  }
+
   *yield(condition: IOCondition): CoroutineFn {
     const co = Coroutine.current
     if (!co) throw bugError('QIOChannelSocket.yield outside a coroutine')
@@ -229,7 +295,7 @@ export class QIOChannelSocket extends QIOChannel {
   }
 
   override setCork(on: boolean): void {
-    setTcpCork(this.#fd, on)
+    if (!this.#socket.destroyed) setTcpCork(this.#fd, on)
   }
 
   override setDelay(on: boolean): void {

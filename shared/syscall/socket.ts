@@ -9,6 +9,7 @@ import { Memory } from './memory.ts'
 const recv_ = declare('int64_t recv(int fd, uintptr_t buf, size_t length, int flags)')
 const send_ = declare('int64_t send(int fd, uintptr_t buf, size_t length, int flags)')
 const sendmsg_ = declare('int64_t sendmsg(int fd, uintptr_t message, int flags)')
+const getsockopt = declare('int getsockopt(int fd, int level, int name, uintptr_t value, uintptr_t length)')
 const shutdown_ = declare('int shutdown(int fd, int how)')
 const sendfile_ = declare('int64_t sendfile(int out, int in, uintptr_t offset, size_t count)')
 
@@ -107,10 +108,24 @@ export const shutdownSocket = (fd: number, mode: keyof typeof HOW): number =>
 const setsockopt = declare('int setsockopt(int fd, int level, int name, uintptr_t value, uint32_t length)')
 const IPPROTO_TCP = 6
 const TCP_CORK = 3
-const socketOption = Memory.allocate(4)
+/** A value, and its length. */
+const socketOption = Memory.allocate(8)
 
 /** Holds small pieces back until they fill a packet, or lets them go. Does nothing on sockets that are not TCP. @see tcp(7) */
 export function setTcpCork(fd: number, on: boolean): void {
   socketOption.buffer.writeInt32LE(on ? 1 : 0, 0)
   setsockopt(fd, IPPROTO_TCP, TCP_CORK, socketOption.address, 4)
+}
+
+const SOL_SOCKET = 1
+const SO_DOMAIN = 39
+const AF_UNIX = 1
+
+/** Whether it is a Unix socket. @see socket(7), SO_DOMAIN */
+export function isUnixSocket(fd: number): boolean {
+  socketOption.buffer.writeInt32LE(4, 4)
+  return (
+    getsockopt(fd, SOL_SOCKET, SO_DOMAIN, socketOption.address, socketOption.address + 4) === 0 &&
+    socketOption.buffer.readInt32LE(0) === AF_UNIX
+  )
 }

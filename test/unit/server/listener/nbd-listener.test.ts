@@ -54,7 +54,10 @@ for (const [line, address] of [
   void t.test(`${line}: what listens and what connects, ends that are closed or not`, async (t) => {
     const before = openSockets(process.pid)
     const { listener, client, server } = await connected(t, address(t))
-    for (const channel of [client, server]) t.ok(channel.features.has('shutdown'))
+    for (const { features } of [client, server]) {
+      t.ok(features.has('shutdown'))
+      t.equal(features.has('fd-pass'), line !== 'I11 socket ipv4')
+    }
     t.equal(await transfer(client, server, 'there'), 'there')
     t.equal(await transfer(server, client, 'and back'), 'and back')
     client.shutdown('write')
