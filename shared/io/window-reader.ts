@@ -43,14 +43,16 @@ export class WindowReader {
   *receive(): CoroutineFn<number> {
     if (this.#aside) return this.#takeAside(this.#aside)
     const { window } = this
+    let atEnd = false
     if (this.#tryFirst && !this.#ended) {
       window.makeRoom()
       const n = this.#readv(window.end)
       window.end += Math.max(n, 0)
       if (n > 0) return n
+      atEnd = n === 0
     }
     this.unread()
-    if (this.#ended) return 0
+    if (this.#ended || atEnd) return 0
     yield* this.#channel.yield('in')
     // Only now is the window ours again.
     window.clear()
