@@ -1,0 +1,79 @@
+import t from 'tap'
+import { ReplyWriter } from '../../../../server/transmission/reply-writer.ts'
+import { CoMutex } from '../../../../shared/coroutine/co-mutex.ts'
+import { Coroutine, type CoroutineFn } from '../../../../shared/coroutine/coroutine.ts'
+import { QIOChannelSocket } from '../../../../shared/io/channel-socket.ts'
+import { takeMemory } from '../../../../shared/io/memory-pool.ts'
+import { EAGAIN } from '../../../../shared/syscall/libc.ts'
+import { Memory } from '../../../../shared/syscall/memory.ts'
+import { send } from '../../../../shared/syscall/socket.ts'
+import { PairMaker } from '../../../helpers/raw-pair.ts'
+import { within } from '../../../helpers/wait-for.ts'
+
+const PIECE = 4096
+
+/** A reply, more or less: all its bytes are `value`. */
+function push(writer: ReplyWriter, value: number): void {
+  const memory = takeMemory(PIECE)
+  memory.buffer.fill(value, 0, PIECE)
+  writer.pushMemory(memory, 0, PIECE)
+}
+
+void t.test(
+  'beginSharing - replies that end while the last piece is on its way follow it, in order',
+  async (t) => {
+    const maker = await PairMaker.listen(t)
+    const { fd, peer } = await maker.descriptor()
+    const channel = new QIOChannelSocket(fd)
+    t.teardown(async () => {
+      peer.destroy()
+      channel.shutdown('both')
+      await channel.close()
+    })
+    peer.pause()
+    const errors: unknown[] = []
+    const writer = new ReplyWriter(channel, (error) => errors.push(error))
+
+    // The socket is full, and one piece waits for room without anything behind it in the queue.
+    const filler = Memory.allocate(PIECE)
+    filler.buffer.fill(0)
+    let filled = 0
+    for (;;) {
+      const sent = send(fd, filler.address, PIECE)
+      if (sent === -EAGAIN) break
+      filled += sent
+    }
+    push(writer, 1)
+    writer.flush()
+    t.equal(writer.queuedBytes, 0)
+
+    const lock = new CoMutex()
+    let shared = false
+    const sharing = Coroutine.start(function* (): CoroutineFn {
+      yield* writer.beginSharing(lock)
+      shared = true
+    })
+    t.notOk(shared, 'the last piece is on its way')
+    push(writer, 2)
+    writer.flush()
+    t.ok(writer.blocked)
+
+    const received: Buffer[] = []
+    const total = filled + 3 * PIECE
+    const all = new Promise<void>((resolve) => {
+      peer.on('data', (bytes: Buffer) => {
+        received.push(bytes)
+        if (received.reduce((sum, { length }) => sum + length, 0) === total) resolve()
+      })
+    })
+    peer.resume()
+    await within('the writer to be shared', sharing)
+    push(writer, 3)
+    writer.flush()
+    await within('all bytes', all)
+    const bytes = Buffer.concat(received).subarray(filled)
+    for (const value of [1, 2, 3])
+      t.ok(bytes.subarray((value - 1) * PIECE, value * PIECE).equals(Buffer.alloc(PIECE, value)), `${value}`)
+    t.same(errors, [])
+  }
+)
