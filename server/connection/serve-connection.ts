@@ -244,7 +244,8 @@ async function attend(connection: Connection, peer: string, body: () => Coroutin
   } catch (error) {
     connection.channel.shutdown('both')
     // A client that goes without a word is its own affair; one that breaks the protocol is worth a look.
-    const level = !NBDError.is(error) ? 'error' : error.kind === 'protocol' ? 'warn' : 'info'
+    const kind = NBDError.is(error) ? error.kind : 'bug'
+    const level = kind === 'bug' ? 'error' : kind === 'protocol' ? 'warn' : 'info'
     log[level](
       { peer, err: error },
       `connection ended: ${error instanceof Error ? error.message : String(error)}`
