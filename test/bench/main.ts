@@ -1,8 +1,9 @@
 /** `npm run bench -- NAME [--quick]`. */
 import os from 'node:os'
 import { core } from './core.ts'
+import { multiqueue } from './multiqueue.ts'
 
-const benches: Record<string, (quick: boolean) => Promise<void>> = { core }
+const benches: Record<string, (quick: boolean) => Promise<void>> = { core, multiqueue }
 
 const args = process.argv.slice(2)
 const quick = args.includes('--quick')

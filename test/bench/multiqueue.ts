@@ -1,0 +1,171 @@
+/** `npm run bench -- multiqueue`: what a second IOThread brings, and what it costs where it cannot help. */
+import * as fs from 'node:fs'
+import os from 'node:os'
+import * as path from 'node:path'
+import { NBDServer } from '../../server/index.ts'
+import { openNode } from '../../shared/block/driver-registry.ts'
+import type { BlockNode } from '../../shared/block/block-node.ts'
+import { openImage } from '../../shared/block/index.ts'
+import { IOThread } from '../../shared/iothread/io-thread.ts'
+import { CLUSTER, REGISTER_INFLATE, registerInflate } from './inflate-driver.ts'
+import { LoadGenerator, type LoadJob } from './load.ts'
+
+const KiB = 1024
+
+/** Threads that are compared, the reference first. */
+const THREADS = [1, 2] as const
+
+interface Cell {
+  title: string
+  node: () => Promise<BlockNode>
+  job: Omit<LoadJob, 'uri' | 'ms'>
+}
+
+const inflate = (): Promise<BlockNode> => openNode({ driver: 'bench-inflate' })
+const memory = (): Promise<BlockNode> => openImage({ image: 'memory:64M' })
+
+const cells: Cell[] = [
+  {
+    title: 'One connection, reads that inflate 64 KiB each, depth 16',
+    node: inflate,
+    job: { connections: 1, depth: 16, length: CLUSTER }
+  },
+  {
+    title: 'One connection, plain reads of 4 KiB, depth 1',
+    node: memory,
+    job: { connections: 1, depth: 1, length: 4 * KiB }
+  },
+  {
+    title: 'Four connections, reads that inflate 64 KiB each, depth 16',
+    node: inflate,
+    job: { connections: 4, depth: 16, length: CLUSTER }
+  },
+  {
+    title: 'Four connections, plain reads of 4 KiB, depth 16',
+    node: memory,
+    job: { connections: 4, depth: 16, length: 4 * KiB }
+  }
+]
+
+/** One run. */
+interface Sample {
+  perSecond: number
+  /** CPU time of the server for each request, in us. */
+  each: number
+  /** How many processors were at work for them, on the average. */
+  server: number
+  load: number
+  others: number
+}
+
+class Bench {
+  readonly server: NBDServer
+  readonly uri: string
+  readonly #threads: IOThread[]
+
+  private constructor(server: NBDServer, threads: IOThread[], uri: string) {
+    this.server = server
+    this.#threads = threads
+    this.uri = uri
+  }
+
+  static async start(folder: string, count: number, node: BlockNode): Promise<Bench> {
+    const threads: IOThread[] = []
+    for (let i = 0; i < count; i++) {
+      const thread = await IOThread.start(`io${i}`)
+      await thread.run(REGISTER_INFLATE, undefined)
+      threads.push(thread)
+    }
+    const server = await NBDServer.start()
+    await server.addExport(node, { iothreads: threads })
+    const socket = path.join(folder, `s${count}`)
+    await server.listen({ path: socket })
+    return new Bench(server, threads, `nbd+unix:///?socket=${socket}`)
+  }
+
+  async close(): Promise<void> {
+    await this.server.close(1000)
+    await Promise.all(this.#threads.map((thread) => thread.stop()))
+  }
+}
+
+/** Milliseconds that all processors together have worked. */
+const busyMs = (): number =>
+  os.cpus().reduce((sum, { times }) => sum + times.user + times.nice + times.sys + times.irq, 0)
+
+async function sample(load: LoadGenerator, uri: string, job: Cell['job'], ms: number): Promise<Sample> {
+  const start = performance.now()
+  const busy = busyMs()
+  const cpu = process.cpuUsage()
+  const result = await load.run({ ...job, uri, ms })
+  const { user, system } = process.cpuUsage(cpu)
+  const serverMs = (user + system) / 1000
+  const tookMs = performance.now() - start
+  return {
+    perSecond: (result.requests * 1000) / result.ms,
+    each: (serverMs * 1000) / result.requests,
+    server: serverMs / tookMs,
+    load: result.cpuMs / result.ms,
+    others: Math.max(0, (busyMs() - busy - serverMs - result.cpuMs) / tookMs)
+  }
+}
+
+const sorted = (values: number[]): number[] => values.toSorted((a, b) => a - b)
+const median = (values: number[]): number => sorted(values)[Math.floor(values.length / 2)]!
+const range = (values: number[], digits: number): string => {
+  const ordered = sorted(values)
+  return `${ordered[0]!.toFixed(digits)} - ${ordered.at(-1)!.toFixed(digits)}`
+}
+
+/** Of a table, by columns. */
+const WIDTHS = [12, 12, 22, 16, 8, 8, 8]
+const row = (columns: string[]): string =>
+  `  ${columns.map((text, i) => (i === 0 ? text.padEnd(WIDTHS[i]!) : text.padStart(WIDTHS[i]!))).join('')}`
+
+function print(title: string, samples: Sample[][]): void {
+  const processors = os.cpus().length
+  console.log(`\n${title}`)
+  const head = ['', 'requests/s', 'smallest - largest', 'us of CPU each', 'server', 'load', 'others']
+  console.log(row(head))
+  for (const [i, runs] of samples.entries()) {
+    const of = (key: keyof Sample): number[] => runs.map((run) => run[key])
+    const name = `${THREADS[i]} IOThread${THREADS[i] === 1 ? '' : 's'}`
+    const middle = (key: keyof Sample, digits: number): string => median(of(key)).toFixed(digits)
+    const shares = (['server', 'load', 'others'] as const).map((key) => middle(key, 2))
+    console.log(row([name, middle('perSecond', 0), range(of('perSecond'), 0), middle('each', 1), ...shares]))
+  }
+  const [one, two] = samples as [Sample[], Sample[]]
+  const ratios = two.map(({ perSecond }, round) => perSecond / one[round]!.perSecond)
+  const left = median(two.map(({ load, others }) => Math.max(0, processors - load - others)))
+  console.log(`  ratio of each pair: median x${median(ratios).toFixed(2)}, ${range(ratios, 2)}`)
+  console.log(`  with 2, load and others left ${left.toFixed(2)} of ${processors} processors to the server`)
+}
+
+/** @param quick a few moments, to see that it works */
+export async function multiqueue(quick: boolean): Promise<void> {
+  const rounds = quick ? 1 : 9
+  const ms = quick ? 100 : 1000
+  registerInflate()
+  const folder = fs.mkdtempSync(path.join(os.tmpdir(), 'mqnbd-bench-'))
+  const load = LoadGenerator.start()
+  try {
+    for (const { title, node, job } of cells) {
+      const benches: Bench[] = []
+      for (const count of THREADS) benches.push(await Bench.start(folder, count, await node()))
+      const samples: Sample[][] = THREADS.map(() => [])
+      for (let round = 0; round <= rounds; round++) {
+        // Each begins as often as the other.
+        const order = round % 2 === 0 ? [0, 1] : [1, 0]
+        for (const i of order) {
+          const taken = await sample(load, benches[i]!.uri, job, ms)
+          if (round > 0) samples[i]!.push(taken)
+        }
+      }
+      print(title, samples)
+      await Promise.all(benches.map((bench) => bench.close()))
+    }
+  } finally {
+    load.stop()
+    fs.rmSync(folder, { recursive: true, force: true })
+  }
+}
