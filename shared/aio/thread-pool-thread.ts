@@ -27,10 +27,11 @@ export class PoolThread {
   /** @throws when there can be no thread */
   constructor(events: PoolThreadEvents) {
     const workerData: ThreadPoolWorkerData = { logLevel: logLevel() }
+    const execArgv = workerExecArgv()
     this.#worker = new Worker(new URL('./thread-pool-worker.js', import.meta.url), {
       workerData,
       name: 'thread-pool',
-      execArgv: workerExecArgv()
+      ...(execArgv && { execArgv })
     })
     const ended = (outcome: JobOutcome): void => {
       this.takeJob()?.end(outcome)

@@ -41,10 +41,11 @@ export class IOThread {
     this.id = id
     this.#properties = properties
     const workerData: IOThreadData = { id, logLevel: logLevel() }
+    const execArgv = workerExecArgv()
     this.#worker = new Worker(new URL('./worker.js', import.meta.url), {
       workerData,
       name: id,
-      execArgv: workerExecArgv()
+      ...(execArgv && { execArgv })
     })
     this.#worker.on('message', (message: RanMessage) => this.#ran(message))
     this.#worker.on('error', (error: Error) => this.#died(error))
