@@ -39,7 +39,7 @@ async function writeBlocks(
 }
 
 void t.test('FLUSH - begins behind every write that was answered, whichever thread did it', async (t) => {
-  const served = await serveTrial(t, { threads: 3, image: emptyImage(t, SIZE), busyMs: 0.2 })
+  const served = await serveTrial(t, { threads: 3, image: emptyImage(t, SIZE), busyMs: 2 })
   const disks = await Promise.all(Array.from({ length: CONNECTIONS }, () => connect(served.uri)))
   const flusher = await connect(served.uri)
   const answered: number[] = []
@@ -89,7 +89,7 @@ void t.test('FLUSH - begins behind every write that was answered, whichever thre
 })
 
 void t.test('FUA - a write is answered when a flush behind it has ended, in whatever thread', async (t) => {
-  const served = await serveTrial(t, { threads: 3, image: emptyImage(t, SIZE), busyMs: 0.2 })
+  const served = await serveTrial(t, { threads: 3, image: emptyImage(t, SIZE), busyMs: 2 })
   const disks = await Promise.all(Array.from({ length: CONNECTIONS }, () => connect(served.uri)))
   /** How long the journal was when the write was answered. */
   const answered = new Map<number, number>()

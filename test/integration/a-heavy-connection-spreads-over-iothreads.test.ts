@@ -72,7 +72,7 @@ void t.test('one connection - several heavy requests at a time are served by sev
 })
 
 void t.test('one connection - heavy requests one at a time stay in one thread', async (t) => {
-  const served = await serveBusy(t, { threads: 2, size: MiB, busyMs: 0.5 })
+  const served = await serveBusy(t, { threads: 2, size: MiB, busyMs: 1 })
   const disk = await connect(served.uri)
   for (let i = 0; i < 200; i++) await disk.read(0, 4 * KiB)
   const { connections, iothreads } = await served.server.counters()
@@ -103,7 +103,7 @@ void t.test('one connection - light requests stay in one thread, however many at
 
 for (const threads of [1, 2, 4]) {
   void t.test(`integrity - random requests, 64 in flight, ${threads} threads`, async (t) => {
-    const served = await serveBusy(t, { threads, size: 16 * MiB, busyMs: 0.1 })
+    const served = await serveBusy(t, { threads, size: 16 * MiB, busyMs: 2 })
     const disk = await connect(served.uri)
     const shadow = await fill(disk)
     // Each lane has a part of the disk of its own, so that it knows what must be there.
@@ -163,7 +163,7 @@ async function spreadConnection(served: BusyServer): Promise<{
 }
 
 void t.test('drain - nothing is in flight in any thread, and all goes on afterwards', async (t) => {
-  const served = await serveBusy(t, { threads: 2, size: MiB, busyMs: 0.5 })
+  const served = await serveBusy(t, { threads: 2, size: MiB, busyMs: 1 })
   const { disk, stop } = await spreadConnection(served)
   for (let i = 0; i < 20; i++) {
     await within('the drain', served.server.drain(''))
@@ -179,7 +179,7 @@ void t.test('drain - nothing is in flight in any thread, and all goes on afterwa
 })
 
 void t.test('end - a client that leaves, or vanishes, leaves nothing behind in any thread', async (t) => {
-  const served = await serveBusy(t, { threads: 2, size: MiB, busyMs: 0.5 })
+  const served = await serveBusy(t, { threads: 2, size: MiB, busyMs: 1 })
   const { disk, stop } = await spreadConnection(served)
   await stop()
   await disk.close()
@@ -196,7 +196,7 @@ void t.test('end - a client that leaves, or vanishes, leaves nothing behind in a
 })
 
 void t.test('end - the server ends with a connection that several threads serve', async (t) => {
-  const served = await serveBusy(t, { threads: 2, size: MiB, busyMs: 0.5 })
+  const served = await serveBusy(t, { threads: 2, size: MiB, busyMs: 1 })
   const { busy } = await spreadConnection(served)
   const lost = t.rejects(within('the client', busy), NBDError)
   await within('the close', served.server.close(10_000))
@@ -204,7 +204,7 @@ void t.test('end - the server ends with a connection that several threads serve'
 })
 
 void t.test('fault - a connection of which one thread dies is ended, and others are served on', async (t) => {
-  const served = await serveBusy(t, { threads: 2, size: MiB, busyMs: 0.5 })
+  const served = await serveBusy(t, { threads: 2, size: MiB, busyMs: 1 })
   const { busy } = await spreadConnection(served)
   const lost = t.rejects(within('the client', busy), NBDError)
   // The first thread is the one where the connection began.
@@ -216,7 +216,7 @@ void t.test('fault - a connection of which one thread dies is ended, and others 
 })
 
 void t.test('fault - when the thread dies where the connection began, the others let it go', async (t) => {
-  const served = await serveBusy(t, { threads: 2, size: MiB, busyMs: 0.5 })
+  const served = await serveBusy(t, { threads: 2, size: MiB, busyMs: 1 })
   const { busy } = await spreadConnection(served)
   const lost = t.rejects(within('the client', busy), NBDError)
   await served.threads[0]!.run(DIE, 'out of luck').catch(() => undefined)

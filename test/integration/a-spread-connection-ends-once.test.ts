@@ -21,7 +21,7 @@ const LINE = MiB
 const THREADS = 3
 
 const serve = (t: Test, heldBelow = LINE): Promise<TrialServer> =>
-  serveTrial(t, { threads: THREADS, image: emptyImage(t, SIZE), busyMs: 0.3, heldBelow })
+  serveTrial(t, { threads: THREADS, image: emptyImage(t, SIZE), busyMs: 1, heldBelow })
 
 const reads = (count: number, offset: number, length: number): Buffer =>
   Buffer.concat(
@@ -78,7 +78,7 @@ void t.test('DISC - the stream ends behind the replies of all threads', async (t
 })
 
 void t.test('garbage - ends the connection in all threads, is told once, and harms nobody', async (t) => {
-  const server = await TrialProcess.serve(t, { threads: THREADS, image: `memory:${SIZE}`, busyMs: 0.3 })
+  const server = await TrialProcess.serve(t, { threads: THREADS, image: `memory:${SIZE}`, busyMs: 1 })
   const bystander = await Bystander.start(t, server, 2 * MiB)
   for (let round = 1; round <= 3; round++) {
     const client = await RawClient.transmit(t, server)

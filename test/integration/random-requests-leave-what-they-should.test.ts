@@ -52,7 +52,7 @@ for (const { count, threads } of [
   const what = `${count} connection${count > 1 ? 's' : ''}, each spread over ${threads} IOThreads`
   void t.test(`integrity - ${what}`, requires('qemu-img'), async (t) => {
     const image = emptyImage(t, loadSize(count, DEPTH))
-    const served = await serveTrial(t, { threads, image, busyMs: 0.3 })
+    const served = await serveTrial(t, { threads, image, busyMs: 2 })
     let handOvers = 0
     let parts = 0
     const counting = setInterval(() => {

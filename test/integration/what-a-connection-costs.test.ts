@@ -90,7 +90,7 @@ for (const [what, { limit, fields }] of Object.entries(floods)) {
       const server = await TrialProcess.serve(t, {
         threads: THREADS,
         image: `memory:${SIZE}`,
-        busyMs: 0.2,
+        busyMs: 1,
         heldBelow: LINE,
         held: true,
         server: { maxInFlightBytes: limit }
