@@ -150,8 +150,8 @@ void t.test('a thread that dies while it is idle is replaced, up to min', async 
 })
 
 for (const [how, options] of [
-  ['at once', ['--no-such-option']],
-  ['while it starts', ['--require', '/nonexistent/preload.cjs']]
+  ['at once', ['--input-type=module', '--require']],
+  ['while it starts', ['--input-type=module', '--require', '/nonexistent/preload.cjs']]
 ] as const) {
   void t.test(
     `a thread that cannot be started, which shows ${how}, fails the jobs, not the pool`,
