@@ -202,9 +202,9 @@ export class QIOChannelSocket extends QIOChannel {
     return this.#sendLater(iov)
   }
 
-  /** Whether what was taken last is still on its way: nothing more can be sent before. */
+  /** Whether what was taken last is still on its way: nothing more can be sent before. Not when nothing can be sent at all. */
   get sending(): boolean {
-    return this.#sending
+    return this.#sending && !this.#writeError && !this.#closing
   }
 
   /**
