@@ -61,7 +61,7 @@ class Conversation {
 for (const structured of [false, true]) {
   for (const { threads, busyMs } of [
     { threads: 1, busyMs: 0 },
-    { threads: 3, busyMs: 3 }
+    { threads: 3, busyMs: 1 }
   ]) {
     const what = `${structured ? 'structured' : 'simple'} replies, ${threads} IOThread${threads > 1 ? 's' : ''}`
     void t.test(`slow requests - fast ones overtake them, with ${what}`, async (t) => {
