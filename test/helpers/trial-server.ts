@@ -77,9 +77,12 @@ export async function startTrial(
 export const serveTrial = (t: Test, options: TrialServerOptions): Promise<TrialServer> =>
   startTrial(t, tempDir(t), options)
 
-/** Resolves when several threads take part in each of the server's connections, and have passed turns on. */
-export const untilSpread = ({ server }: TrialServer, handOvers = 10): Promise<boolean> =>
-  waitFor('the connections to spread over threads', async () => {
-    const { connections } = await server.counters()
-    return connections.length > 0 && connections.every((one) => one.threads > 1 && one.handOvers > handOvers)
-  })
+/** Whether several threads take part in each of the server's connections, and have passed turns on more often than that. */
+export async function isSpread({ server }: TrialServer, handOvers = 10): Promise<boolean> {
+  const { connections } = await server.counters()
+  return connections.length > 0 && connections.every((one) => one.threads > 1 && one.handOvers > handOvers)
+}
+
+/** Resolves when it `isSpread`; requests must go on meanwhile. */
+export const untilSpread = (served: TrialServer, handOvers = 10): Promise<boolean> =>
+  waitFor('the connections to spread over threads', () => isSpread(served, handOvers))

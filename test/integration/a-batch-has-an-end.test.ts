@@ -57,7 +57,7 @@ void t.test('aio-max-batch - can be set while the thread runs, and 0 leaves it t
 const QUEUED = 600
 
 const fairness: Record<string, { busyMs: number; most: number }> = {
-  'aio-max-batch ends the batches': { busyMs: 0, most: 4 },
+  'aio-max-batch ends the batches': { busyMs: 0.4, most: 4 },
   'time ends the batches': { busyMs: 1, most: 0 }
 }
 
@@ -75,7 +75,8 @@ for (const [why, { busyMs, most }] of Object.entries(fairness)) {
       await modest.call({ type: NBD_CMD_READ, length: LENGTH })
       turns++
     }
-    t.ok(turns >= 5, `${turns} turns while ${QUEUED} requests were served`)
+    // Without its turn, the modest one is answered once, at the end.
+    t.ok(turns >= 3, `${turns} turns while ${QUEUED} requests were served`)
     await takeReplies(greedy, QUEUED)
   })
 }
