@@ -81,6 +81,11 @@ export class ConnectionState {
     return this.#load(PHASE) === SERVING
   }
 
+  /** A fault has ended it: nothing more can be received or sent. */
+  get broken(): boolean {
+    return this.#load(PHASE) === BROKEN
+  }
+
   /** No further request is taken. */
   end(): void {
     Atomics.compareExchange(this.#words, PHASE, SERVING, ENDING)

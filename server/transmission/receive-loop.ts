@@ -3,15 +3,13 @@
  * at hand on the spot, starts a coroutine for each of the others, and sends the replies that are ready together.
  *
  * A connection begins in one thread, and mostly stays there. When its requests are heavy, that is, keep the thread busy,
- * and come several at a time, other threads take part. Then it is one thread's turn to receive; with heavy requests it
- * takes one, passes the turn on together with what else it has received, and works. A thread that keeps up keeps its turn.
+ * and come several at a time, other threads take part, and take turns to receive.
  *
  * @context an IOThread
  * @see nbd_trip in QEMU's nbd/server.c
  */
 import { BottomHalf } from '../../shared/aio/bottom-half.ts'
-import { Coroutine, type CoroutineFn, type CoroutineHandle } from '../../shared/coroutine/coroutine.ts'
-import { grant } from '../../shared/coroutine/waiter.ts'
+import { Coroutine, type CoroutineFn } from '../../shared/coroutine/coroutine.ts'
 import { NBDError, protocolError } from '../../shared/errors/nbd-error.ts'
 import { errnoOf, reason } from '../../shared/errors/system-error.ts'
 import type { QIOChannel } from '../../shared/io/channel.ts'
@@ -57,11 +55,11 @@ import { cmdTrim } from './cmd-trim.ts'
 import { cmdWrite, cmdWriteNowait } from './cmd-write.ts'
 import { cmdWriteZeroes } from './cmd-write-zeroes.ts'
 import type { ConnectionState } from './connection-state.ts'
-import type { ReadAhead } from './read-ahead.ts'
-import { countBatch, countHandOver } from './thread-counters.ts'
+import { countBatch } from './thread-counters.ts'
 import { replyError } from './reply.ts'
 import { ReplyWriter } from './reply-writer.ts'
 import type { Transmission } from './transmission.ts'
+import { Turns, type Sharing } from './turns.ts'
 import { validateRequest, type Served } from './validate-request.ts'
 
 /** Commands without payload whose work always goes through a coroutine. */
@@ -73,31 +71,15 @@ const commands = new Map<number, (transmission: Transmission, request: NBDReques
   [NBD_CMD_BLOCK_STATUS, cmdBlockStatus]
 ])
 
-/**
- * A request is heavy that keeps the thread busy for several times as long as a hand-over costs. That is some 80 us of
- * processor time, on both sides together: with requests of 0.15 ms two threads made 0.67 of what one made, with 0.3 ms as
- * much, with 1 ms 1.26 times as much.
- */
-const HEAVY_MS = 0.3
-/** What the newest batch counts for in the average. */
-const WEIGHT = 0.25
 /** How long one batch keeps the other connections of its thread waiting, in ms; and how many requests go by unlooked at. */
 const MAX_BATCH_MS = 2
 const LOOK_EVERY = 8
-/** For how many requests a client that has sent several at a time is taken to go on so. */
-const DEPTH_MEMORY = 16
-
 const asError = (error: unknown): Error => (error instanceof Error ? error : new Error(String(error)))
 
 /** Until the thread's loop has turned: sockets and bottom halves come first. */
 function* nextTurn(): CoroutineFn {
   Coroutine.current!.schedule()
   yield* Coroutine.yield()
-}
-
-/** What the threads of a connection share, beyond its state, when there are several. */
-export interface Sharing {
-  readonly readAhead: ReadAhead
 }
 
 export interface ReceiveLoopOptions {
@@ -127,18 +109,8 @@ export class ReceiveLoop {
   /** Sends the replies of all that ended in one round of the loop together. */
   readonly #flush = new BottomHalf(() => this.#transmission.writer.flush())
 
-  #sharing: Sharing | undefined
+  readonly #turns: Turns
   #beginSharing: { sharing: Sharing; resolve: (handle: SocketHandle) => void } | undefined
-  /** It is this thread's turn to receive. */
-  #hasTurn = true
-  /** It works on requests and does not have the turn. */
-  #working = false
-  /** Waits for its turn. */
-  #queued: CoroutineHandle | undefined
-  /** What a request costs this thread on the average, in ms; not measured when nobody could help. */
-  #cost = 0
-  /** The same, of the last batch. */
-  #lastCost = 0
   /** Since when the others of this thread have not had their turn: a client that is quick enough never lets us wait. */
   #turnBegan = 0
   // Of the batch that is being taken:
@@ -158,6 +130,7 @@ export class ReceiveLoop {
     this.#state = state
     this.#reader = reader
     this.#options = options
+    this.#turns = new Turns(state, reader, () => options.onHelpWanted?.())
     const { exp, mode, contexts } = negotiated
     const structured = mode >= NBD_MODE_STRUCTURED
     const writer = new ReplyWriter(channel, (error) => this.#fail(error))
@@ -182,13 +155,11 @@ export class ReceiveLoop {
       // Who is stopped in the middle of a request is at its end there.
       if (!this.#stopped) this.#error ??= asError(error)
     }
-    // Nobody reads the thread's window on our behalf any more.
-    if (this.#hasTurn) this.#reader.window.clear()
     this.#state.end()
     if (this.#error) this.#channel.shutdown('both')
     const news = this.#error !== undefined && this.#state.break()
     // The others, one by one, see that it has ended. After an abort they know, and the lock may be nobody's.
-    if (this.#sharing && this.#hasTurn && !this.#aborted) this.#state.receiveLock.unlock()
+    if (!this.#aborted) this.#turns.end()
     while (this.#inFlight > 0) yield* this.#waitForOne()
     // A peer that broke the protocol is not waited for.
     if (this.#error === undefined) yield* writer.drain()
@@ -212,7 +183,7 @@ export class ReceiveLoop {
     // Whoever has requests in flight, or one of the turns, may have died.
     this.#transmission.writer.abort()
     this.#state.room.restartAll()
-    if (this.#queued !== undefined) grant(this.#queued)
+    this.#turns.abort()
   }
 
   /**
@@ -234,8 +205,7 @@ export class ReceiveLoop {
 
   /** Takes part in a connection that another thread has begun; before `run`. */
   join(sharing: Sharing): void {
-    this.#sharing = sharing
-    this.#hasTurn = false
+    this.#turns.join(sharing)
     this.#transmission.writer.share(this.#state.sendLock)
   }
 
@@ -243,16 +213,21 @@ export class ReceiveLoop {
     const { writer } = this.#transmission
     const { gate } = this.#negotiated.exp
     for (;;) {
-      if (!this.#hasTurn && this.#state.serving) yield* this.#takeTurn()
-      if (!this.#state.serving || this.#error) return
-      if (this.#beginSharing) yield* this.#startSharing()
+      // What it has kept it serves, whatever the others have met.
+      const hasShare = !this.#turns.here && this.#reader.hasUnread
+      if (!hasShare && !this.#turns.here) {
+        if (!this.#state.serving) return
+        yield* this.#turns.take()
+      }
+      if (!this.#goesOn) return
+      if (this.#beginSharing && this.#turns.here) yield* this.#startSharing()
       const waits = !this.#reader.hasMore
       if (!waits && performance.now() - this.#turnBegan > MAX_BATCH_MS) {
         this.#reader.unread()
         yield* nextTurn()
         this.#turnBegan = performance.now()
       }
-      const n = yield* this.#reader.receive()
+      const n = yield* this.#reader.receive(this.#turns.wantsAll)
       if (waits) this.#turnBegan = performance.now()
       if (n === 0) return
       if (n === WOKEN) continue
@@ -277,14 +252,25 @@ export class ReceiveLoop {
     this.#channel.shutdown('both')
   }
 
+  /** Requests are taken: while the connection is served, and of a share until it is broken. */
+  get #goesOn(): boolean {
+    if (this.#error) return false
+    return this.#turns.here ? this.#state.serving : !this.#state.broken
+  }
+
   #takeMeasuredBatch(): (() => CoroutineFn) | undefined {
     this.#batchBegan = performance.now()
-    const pause = this.#takeBatch()
+    let pause: (() => CoroutineFn) | undefined
+    try {
+      pause = this.#takeBatch()
+    } catch (error) {
+      this.#error = asError(error)
+    }
+    // The window is the thread's: what is not taken any more must not be there for another connection.
+    if (!this.#goesOn) this.#reader.window.clear()
     if (this.#batchRequests > 0) {
-      if (this.#options.mayShare) {
-        this.#lastCost = (performance.now() - this.#batchBegan) / this.#batchRequests
-        this.#cost += (this.#lastCost - this.#cost) * WEIGHT
-      }
+      if (this.#options.mayShare)
+        this.#turns.measure(performance.now() - this.#batchBegan, this.#batchRequests)
       this.#state.countBatch(this.#batchRequests, this.#batchBytes)
       countBatch(this.#batchRequests, this.#batchBytes)
       this.#batchRequests = this.#batchBytes = 0
@@ -300,7 +286,7 @@ export class ReceiveLoop {
   #takeBatch(): (() => CoroutineFn) | undefined {
     const { window } = this.#reader
     const request = this.#request
-    while (window.length >= NBD_REQUEST_SIZE && this.#state.serving) {
+    while (window.length >= NBD_REQUEST_SIZE && this.#goesOn) {
       if (this.#isLong()) {
         this.#reader.unread()
         return nextTurn
@@ -319,10 +305,10 @@ export class ReceiveLoop {
       if (request.type === NBD_CMD_WRITE) {
         if (request.length > window.length || request.length > NBD_MAX_BUFFER_SIZE)
           return this.#writeWhenReceived()
-        this.#passOn(window.start + request.length)
+        if (this.#options.mayShare) this.#turns.passOn(window.start + request.length)
         this.#writeFromWindow()
       } else {
-        if (request.type !== NBD_CMD_DISC) this.#passOn(window.start)
+        if (this.#options.mayShare && request.type !== NBD_CMD_DISC) this.#turns.passOn(window.start)
         this.#dispatch()
       }
     }
@@ -333,6 +319,7 @@ export class ReceiveLoop {
   #isLong(): boolean {
     const requests = this.#batchRequests
     if (requests === 0) return false
+    if (this.#turns.heavy) return true
     const most = currentProperties()['aio-max-batch']
     if (most > 0 && requests >= most) return true
     return requests % LOOK_EVERY === 0 && performance.now() - this.#batchBegan > MAX_BATCH_MS
@@ -505,12 +492,11 @@ export class ReceiveLoop {
   *#startSharing(): CoroutineFn {
     const { sharing, resolve } = this.#beginSharing!
     const channel = this.#channel as QIOChannelSocket
-    if (!this.#sharing) {
+    if (!this.#turns.shared) {
       this.#reader.unread()
-      yield* this.#state.receiveLock.lock()
+      yield* this.#turns.begin(sharing)
       channel.setFollowCoroutineCtx(true)
       yield* this.#transmission.writer.beginSharing(this.#state.sendLock)
-      this.#sharing = sharing
     }
     this.#beginSharing = undefined
     let handle: SocketHandle = { fd: -1 }
@@ -520,55 +506,5 @@ export class ReceiveLoop {
       log.warn({ err: error }, `no further thread takes part in a connection: ${reason(error)}`)
     }
     resolve(handle)
-  }
-
-  *#takeTurn(): CoroutineFn {
-    const { receiveLock } = this.#state
-    if (this.#working) {
-      this.#working = false
-      this.#state.endWork()
-    }
-    this.#queued = Coroutine.current!.handle
-    yield* receiveLock.lock()
-    this.#queued = undefined
-    this.#hasTurn = true
-    this.#reader.putUnread(this.#sharing!.readAhead.take())
-  }
-
-  /**
-   * Before a request is served: passes the turn to receive on, or asks for somebody who could take it, if the request will
-   * keep this thread busy while others wait.
-   *
-   * @param end of the request in the window
-   */
-  #passOn(end: number): void {
-    if (!this.#options.mayShare || !this.#hasTurn) return
-    // Both: a single delay, of whatever cause, makes no request heavy.
-    if (this.#cost < HEAVY_MS || this.#lastCost < HEAVY_MS) return
-    const state = this.#state
-    const { window } = this.#reader
-    if (window.end > end || state.working > 0) state.depth = DEPTH_MEMORY
-    else if (state.depth > 0) state.depth--
-    if (state.depth === 0) return
-    if (!this.#sharing) {
-      if (state.askForHelp()) this.#options.onHelpWanted?.()
-      return
-    }
-    if (!state.receiveLock.hasIdleWaiter) return
-    const { memory } = window
-    const channel = this.#channel as QIOChannelSocket
-    const rest = Buffer.concat([
-      memory.buffer.subarray(end, window.end),
-      this.#reader.takeUnread(),
-      channel.takeReceived()
-    ])
-    this.#sharing.readAhead.put(rest)
-    window.end = end
-    this.#hasTurn = false
-    this.#working = true
-    state.beginWork()
-    state.countHandOver()
-    countHandOver()
-    state.receiveLock.unlock()
   }
 }

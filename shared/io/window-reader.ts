@@ -18,7 +18,7 @@ export const WOKEN = -1
 
 export class WindowReader {
   readonly window = receiveWindow()
-  readonly #channel: QIOChannel
+  readonly channel: QIOChannel
   readonly #iov: [IOVec] = [{ memory: this.window.memory, start: 0, end: 0 }]
   /** Given back: what the next reader gets first. */
   #aside: Buffer | undefined
@@ -27,7 +27,7 @@ export class WindowReader {
   #ended = false
 
   constructor(channel: QIOChannel) {
-    this.#channel = channel
+    this.channel = channel
   }
 
   /**
@@ -36,13 +36,21 @@ export class WindowReader {
    * The window is the caller's until it next waits for anything. By then it must have consumed it, or give the rest back
    * with `unread`, or call `receive` again.
    *
+   * @param all also what the channel has, when bytes were given back
    * @returns how many bytes came; 0 at the end of the stream; WOKEN when `wakeRead` ended the wait. Without bytes, those
    *   that were not consumed are given back, and the window is empty
    * @throws NBDError of kind `transport`; then, too
    */
-  *receive(): CoroutineFn<number> {
-    if (this.#aside) return this.#takeAside(this.#aside)
+  *receive(all = false): CoroutineFn<number> {
     const { window } = this
+    if (this.#aside) {
+      const taken = this.#takeAside(this.#aside)
+      if (!all || this.#aside || this.#ended) return taken
+      window.makeRoom()
+      const more = Math.max(this.#readv(window.end), 0)
+      window.end += more
+      return taken + more
+    }
     let atEnd = false
     if (this.#tryFirst && !this.#ended) {
       window.makeRoom()
@@ -53,7 +61,7 @@ export class WindowReader {
     }
     this.unread()
     if (this.#ended || atEnd) return 0
-    yield* this.#channel.yield('in')
+    yield* this.channel.yield('in')
     // Only now is the window ours again.
     window.clear()
     const n = this.#readv(WINDOW_OFFSET)
@@ -80,6 +88,11 @@ export class WindowReader {
       this.#aside = this.#aside ? Buffer.concat([rest, this.#aside]) : rest
     }
     this.window.clear()
+  }
+
+  /** Something was given back, and not taken yet: `receive` does not wait. */
+  get hasUnread(): boolean {
+    return this.#aside !== undefined
   }
 
   /** Takes away what was given back, for a reader elsewhere. */
@@ -110,9 +123,9 @@ export class WindowReader {
       this.#aside = at - start === aside.length ? undefined : aside.subarray(at - start)
     }
     while (at < end) {
-      const n = this.#ended ? 0 : this.#channel.readv([{ memory, start: at, end }])
+      const n = this.#ended ? 0 : this.channel.readv([{ memory, start: at, end }])
       if (n === QIO_CHANNEL_ERR_BLOCK) {
-        yield* this.#channel.yield('in')
+        yield* this.channel.yield('in')
       } else if (n === 0) {
         if (at === start) return false
         throw new NBDError(
@@ -144,7 +157,7 @@ export class WindowReader {
   /** Lets the reader, now or the next one, see the end of the stream, behind what was given back. */
   endReading(): void {
     this.#ended = true
-    this.#channel.wakeRead()
+    this.channel.wakeRead()
   }
 
   #takeAside(aside: Buffer): number {
@@ -163,7 +176,7 @@ export class WindowReader {
     piece.end = at + WINDOW_SIZE
     this.#tryFirst = false
     try {
-      const n = this.#channel.readv(this.#iov)
+      const n = this.channel.readv(this.#iov)
       this.#tryFirst = n === WINDOW_SIZE
       return n
     } catch (error) {

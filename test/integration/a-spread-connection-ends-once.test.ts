@@ -19,6 +19,8 @@ const SIZE = 64 * MiB
 /** Requests below are held back, when the test says so. */
 const LINE = MiB
 const THREADS = 3
+/** By then a connection of heavy requests has long been spread. */
+const MAX_STREAMS = 50
 
 const serve = (t: Test, heldBelow = LINE): Promise<TrialServer> =>
   serveTrial(t, { threads: THREADS, image: emptyImage(t, SIZE), busyMs: 1, heldBelow })
@@ -85,7 +87,14 @@ void t.test('garbage - ends the connection in all threads, is told once, and har
     client.socket.resume()
     const garbage = request({ type: NBD_CMD_READ, length: 1, magic: 0xbad00bad })
     const stream = reads(200, LINE, 20 * KiB)
-    while ((await server.counters()).connections.every(({ handOvers }) => handOvers < 5)) client.send(stream)
+    const spread = async (): Promise<boolean> =>
+      (await server.counters()).connections.some(({ handOvers }) => handOvers >= 5)
+    for (let sent = 0; !(await spread()); sent++) {
+      const answered = client.socket.bytesRead + 200 * 20 * KiB
+      client.send(stream)
+      await waitFor('the replies', () => client.socket.bytesRead >= answered)
+      if (sent === MAX_STREAMS) throw new Error(`one thread has served ${sent} times 200 requests`)
+    }
     client.send(Buffer.concat([stream, garbage, stream]))
     await client.closed()
     await waitFor('the threads to be free', async () => (await server.counters()).connections.length === 1)
@@ -138,6 +147,22 @@ const stages: Record<string, (t: Test, served: TrialServer) => Promise<RawClient
     return client
   }
 }
+
+void t.test('requests that a thread had kept are not served to the next client', async (t) => {
+  const served = await serve(t)
+  for (let round = 0; round < 20; round++) {
+    // It checks each reply: one to a request of the client before would not fit.
+    const client = await spreadClient(t, served)
+    const { requests } = (await served.server.counters()).connections[0]!
+    client.send(reads(64, LINE, 10 * KiB))
+    await waitFor(
+      'some of them to be taken',
+      async () => (await served.server.counters()).connections[0]!.requests > requests
+    )
+    client.socket.destroy()
+    await allFree(served)
+  }
+})
 
 for (const [stage, begin] of Object.entries(stages)) {
   void t.test(`a client vanishes ${stage} - nothing of it is left in any thread`, async (t) => {
