@@ -1,6 +1,7 @@
 /** What `shutdown` and `close` have left of a channel's two directions. */
 import { NBDError } from '../errors/nbd-error.ts'
 import type { ShutdownMode } from './channel.ts'
+import { closedError } from './transport-errors.ts'
 
 export class ChannelEnds {
   #reads = true
@@ -25,13 +26,13 @@ export class ChannelEnds {
    * @throws NBDError of kind `transport` when the channel is closed
    */
   mayRead(): boolean {
-    if (this.#closed) throw new NBDError('transport', 'the channel is closed')
+    if (this.#closed) throw closedError()
     return this.#reads
   }
 
   /** @throws NBDError of kind `transport` when nothing can be written any more */
   checkWrite(): void {
-    if (this.#closed) throw new NBDError('transport', 'the channel is closed')
+    if (this.#closed) throw closedError()
     if (!this.#writes) throw new NBDError('transport', 'the channel is shut down for writing')
   }
 }

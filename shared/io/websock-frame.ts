@@ -22,6 +22,9 @@ export const MAX_CONTROL_SIZE = 125
 /** 2 flags, opcode and short length; 8 long length; 4 mask. */
 export const MAX_HEADER_SIZE = 14
 
+/** Only a client masks what it sends. */
+export type WebsockSide = 'server' | 'client'
+
 const FIN = 0x80
 const RSV = 0x70
 const OPCODE = 0x0f
