@@ -24,8 +24,10 @@ import {
   type QIOChannelFeature,
   type ShutdownMode
 } from './channel.ts'
+import { IOWaiters } from './io-waiters.ts'
 import type { TLSCreds } from './tls-creds.ts'
 import { startClientHandshake, startServerHandshake, tlsError, type Peer } from './tls-handshake.ts'
+import { closedError } from './transport-errors.ts'
 
 /** From its start to the end of the handshake, in ms, when nobody says otherwise. */
 export const TLS_HANDSHAKE_TIMEOUT_MS = 10_000
@@ -66,7 +68,7 @@ export class QIOChannelTLS extends QIOChannel {
   #unwritable: string | undefined
   #closing = false
   #error: NBDError | undefined
-  readonly #waiting: Record<IOCondition, Coroutine<unknown> | undefined> = { in: undefined, out: undefined }
+  readonly #waiters = new IOWaiters()
 
   private constructor(
     { fd, unread }: DetachedSocket,
@@ -129,8 +131,7 @@ export class QIOChannelTLS extends QIOChannel {
   *handshake(timeoutMs = TLS_HANDSHAKE_TIMEOUT_MS): CoroutineFn {
     const start = this.#handshake
     if (!start) throw bugError('a second handshake on one TLS channel')
-    const co = Coroutine.current
-    if (!co) throw bugError('QIOChannelTLS.handshake outside a coroutine')
+    if (!Coroutine.current) throw bugError('QIOChannelTLS.handshake outside a coroutine')
     this.#handshake = undefined
     if (this.#socket.destroyed) throw new NBDError('transport', 'TLS handshake: the connection is closed')
     const timer = setTimeout(
@@ -139,7 +140,7 @@ export class QIOChannelTLS extends QIOChannel {
     )
     this.#shaking = true
     start((outcome) => this.#secured(outcome))
-    while (!this.#tls && !this.#error && !this.#ended) yield* this.#wait('in', co)
+    while (!this.#tls && !this.#error && !this.#ended) yield* this.#waiters.wait('in')
     this.#shaking = false
     clearTimeout(timer)
     if (this.#error) throw this.#error
@@ -152,7 +153,7 @@ export class QIOChannelTLS extends QIOChannel {
   }
 
   override readv(iov: readonly IOVec[]): number {
-    if (this.#closing) throw new NBDError('transport', 'the channel is closed')
+    if (this.#closing) throw closedError()
     if (this.#receivedBytes > 0) return this.#take(iov)
     if (this.#error) throw this.#error
     if (this.#ended) return 0
@@ -175,19 +176,18 @@ export class QIOChannelTLS extends QIOChannel {
     this.#unsentBytes += length
     tls.write(copy, () => {
       this.#unsentBytes -= length
-      this.#wake('out')
+      this.#waiters.wake('out')
     })
     return length
   }
 
   override *yield(condition: IOCondition): CoroutineFn {
-    const co = Coroutine.current
-    if (!co) throw bugError('QIOChannelTLS.yield outside a coroutine')
-    if (!this.#isReady(condition)) yield* this.#wait(condition, co)
+    if (!Coroutine.current) throw bugError('QIOChannelTLS.yield outside a coroutine')
+    if (!this.#isReady(condition)) yield* this.#waiters.wait(condition)
   }
 
   override wakeRead(): void {
-    this.#wake('in')
+    this.#waiters.wake('in')
   }
 
   override shutdown(mode: ShutdownMode): void {
@@ -202,8 +202,7 @@ export class QIOChannelTLS extends QIOChannel {
       this.#tls?.end()
     }
     if (mode === 'both') this.#socket.destroy()
-    this.#wake('in')
-    this.#wake('out')
+    this.#waiters.wakeAll()
   }
 
   /** Sends what was written, and close_notify behind it. @see qio_channel_tls_close */
@@ -211,7 +210,7 @@ export class QIOChannelTLS extends QIOChannel {
     this.#closing = true
     this.#unwritable = 'the channel is closed'
     this.#end()
-    this.#wake('out')
+    this.#waiters.wake('out')
     const timer = setTimeout(() => this.#socket.destroy(), CLOSE_TIMEOUT_MS)
     if (this.#tls && !this.#tls.destroyed) this.#tls.end(() => this.#socket.destroy())
     else this.#socket.destroy()
@@ -251,7 +250,7 @@ export class QIOChannelTLS extends QIOChannel {
     outcome.allowHalfOpen = true
     outcome.on('data', (bytes: Buffer) => this.#onData(bytes))
     outcome.on('end', () => this.#end())
-    this.#wake('in')
+    this.#waiters.wake('in')
   }
 
   #onData(bytes: Buffer): void {
@@ -260,9 +259,7 @@ export class QIOChannelTLS extends QIOChannel {
     this.#receivedBytes += bytes.length
     if (this.#receivedBytes >= READ_AHEAD) this.#tls!.pause()
     // Not at once: one read of the socket brings many records, and replies to all of them may leave together.
-    const reader = this.#waiting.in
-    this.#waiting.in = undefined
-    reader?.schedule()
+    this.#waiters.wakeSoon('in')
   }
 
   #take(iov: readonly IOVec[]): number {
@@ -288,28 +285,16 @@ export class QIOChannelTLS extends QIOChannel {
     return this.#unsentBytes < WRITE_AHEAD || this.#unwritable !== undefined
   }
 
-  *#wait(condition: IOCondition, co: Coroutine<unknown>): CoroutineFn {
-    if (this.#waiting[condition]) throw bugError(`two coroutines wait for one channel (${condition})`)
-    this.#waiting[condition] = co
-    while (this.#waiting[condition] === co) yield* Coroutine.yield()
-  }
-
-  #wake(condition: IOCondition): void {
-    const co = this.#waiting[condition]
-    this.#waiting[condition] = undefined
-    co?.wake()
-  }
-
   #end(): void {
     this.#ended = true
-    this.#wake('in')
+    this.#waiters.wake('in')
   }
 
   /** Both ways are closed. */
   #close(): void {
     this.#unwritable ??= 'the connection is closed'
     this.#end()
-    this.#wake('out')
+    this.#waiters.wake('out')
   }
 
   #fail(error: Error): void {

@@ -37,6 +37,13 @@ export class IOWaiters {
     co?.wake()
   }
 
+  /** As `wake`, by a bottom half of the coroutine's context. @context home-thread */
+  wakeSoon(condition: IOCondition): void {
+    const co = this.#waiting[condition]
+    this.#waiting[condition] = undefined
+    co?.schedule()
+  }
+
   /** @context home-thread */
   wakeAll(): void {
     this.wake('in')
