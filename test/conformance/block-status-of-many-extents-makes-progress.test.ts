@@ -1,7 +1,8 @@
 import t from 'tap'
 import { emptyImage } from '../helpers/files.ts'
 import { Mqnbd } from '../helpers/mqnbd.ts'
-import { RawClient, type RawExtent } from '../helpers/raw-client.ts'
+import { RawClient } from '../helpers/raw-client.ts'
+import type { RawExtent } from '../helpers/raw-reply.ts'
 import { NBD_CMD_BLOCK_STATUS, NBD_CMD_WRITE } from '../helpers/raw-constants.ts'
 import { KiB, request } from '../helpers/raw-wire.ts'
 

@@ -2,7 +2,8 @@ import * as fs from 'node:fs'
 import t from 'tap'
 import { emptyImage } from '../helpers/files.ts'
 import { Mqnbd } from '../helpers/mqnbd.ts'
-import { RawClient, type RawExtent } from '../helpers/raw-client.ts'
+import { RawClient } from '../helpers/raw-client.ts'
+import type { RawExtent } from '../helpers/raw-reply.ts'
 import {
   NBD_CMD_BLOCK_STATUS,
   NBD_CMD_FLAG_REQ_ONE,

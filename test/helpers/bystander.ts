@@ -1,7 +1,8 @@
 /** A client that works while something happens to others, and checks all that it is answered. */
 import * as crypto from 'node:crypto'
 import type { Test } from 'tap'
-import { RawClient, type Endpoint } from './raw-client.ts'
+import { RawClient } from './raw-client.ts'
+import type { Endpoint } from './raw-stream.ts'
 import { NBD_CMD_READ, NBD_CMD_WRITE } from './raw-constants.ts'
 import { waitFor } from './wait-for.ts'
 

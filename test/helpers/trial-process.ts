@@ -6,7 +6,7 @@ import type { Test } from 'tap'
 import type { ServerCounters } from '../../server/nbd-server.ts'
 import { setLogLevel } from '../../shared/log/log.ts'
 import { Launched } from './launched.ts'
-import type { Endpoint } from './raw-client.ts'
+import type { Endpoint } from './raw-stream.ts'
 import { tempDir } from './temp-dir.ts'
 import { startTrial, type TrialServerOptions } from './trial-server.ts'
 

@@ -2,7 +2,8 @@ import * as crypto from 'node:crypto'
 import t from 'tap'
 import { setLogLevel } from '../../shared/log/log.ts'
 import { emptyImage } from '../helpers/files.ts'
-import { RawClient, type RawReply } from '../helpers/raw-client.ts'
+import { RawClient } from '../helpers/raw-client.ts'
+import type { RawReply } from '../helpers/raw-reply.ts'
 import {
   NBD_CMD_FLAG_FUA,
   NBD_CMD_FLUSH,
