@@ -3,11 +3,12 @@ import t from 'tap'
 import { Coroutine } from '../../../../shared/coroutine/coroutine.ts'
 import { QIOChannelSocket } from '../../../../shared/io/channel-socket.ts'
 import { WindowReader } from '../../../../shared/io/window-reader.ts'
-import { writeBytes } from '../../../../shared/io/write-bytes.ts'
+import { closeFd } from '../../../../shared/syscall/fd.ts'
 import { Memory } from '../../../../shared/syscall/memory.ts'
 import { openSockets } from '../../../helpers/proc.ts'
 import { channelPair } from '../../../helpers/raw-pair.ts'
-import { waitFor } from '../../../helpers/wait-for.ts'
+import { waitFor, within } from '../../../helpers/wait-for.ts'
+import { send, whole } from './channel-bytes.ts'
 
 interface End {
   channel: QIOChannelSocket
@@ -42,7 +43,7 @@ void t.test('detach - what was received and not read goes with the descriptor', 
   peer.write('jkl')
   t.equal(String(await read(reader, 10)), 'cdefghijkl')
   const answered = new Promise((resolve) => peer.once('data', resolve))
-  await Coroutine.start(() => writeBytes(other, Buffer.from('xyz')))
+  await send(other, 'xyz')
   t.equal(String(await answered), 'xyz')
   peer.end()
   t.equal(await read(reader, 1), undefined, 'the end of the stream is seen there')
@@ -79,4 +80,14 @@ void t.test('detach - of a channel that is read, or has ended, is refused', asyn
   channel.shutdown('both')
   t.equal(await reading, undefined)
   t.throws(() => channel.detach(), { kind: 'transport', message: /closed/ })
+})
+
+void t.test('detach - nothing can be sent or received here any more', async (t) => {
+  const { channel } = await channelPair(t)
+  closeFd(channel.detach().fd)
+  const piece = whole(Memory.allocate(1))
+  const closed = { kind: 'transport', message: /the channel is closed/ }
+  t.throws(() => channel.writev(piece), closed)
+  t.throws(() => channel.readv(piece), closed)
+  await within('the close', channel.close())
 })

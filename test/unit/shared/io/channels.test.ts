@@ -8,6 +8,7 @@ import { IOThread } from '../../../../shared/iothread/io-thread.ts'
 import { openDescriptors } from '../../../helpers/proc.ts'
 import { requires } from '../../../helpers/requires.ts'
 import { waitFor, within } from '../../../helpers/wait-for.ts'
+import { rounds } from './channel-bytes.ts'
 import { kinds, type End, type KindName } from './channel-kinds.ts'
 import { equalBytes, fillPattern, iovecs, runConnection } from './channel-validator.ts'
 
@@ -48,11 +49,6 @@ async function openAll(t: Test, name: KindName): Promise<{ channels: QIOChannel[
     await Promise.all(channels.map((channel) => channel.close()))
   })
   return { channels, ends }
-}
-
-/** Rounds of the loop, in which a coroutine that nobody woke would have gone on by itself. */
-async function rounds(): Promise<void> {
-  for (let i = 0; i < 5; i++) await new Promise((resolve) => setImmediate(resolve))
 }
 
 for (const name of names) {
