@@ -24,6 +24,8 @@ const HAND_OVER_PAYS_MS = 0.3
 const MAX_SHARE_MS = 2
 /** From here on, in ms, a request's reply does not wait for those of other requests. */
 const HEAVY_MS = 0.1
+/** Below this, in ms, no share that is worth a hand-over comes together. */
+const LIGHT_MS = 0.02
 /** What the newest batch counts for in the average. */
 const WEIGHT = 0.25
 /** For how many requests a client that has sent several at a time is taken to go on so. */
@@ -75,7 +77,12 @@ export class Turns {
 
   /** The turn is likely passed on next: with all that can be had, so that both get enough of it. */
   get wantsAll(): boolean {
-    return this.#here && this.heavy && this.#state.receiveLock.hasIdleWaiter
+    return (
+      this.#here &&
+      this.#sharing !== undefined &&
+      this.#cost >= LIGHT_MS &&
+      this.#state.receiveLock.hasIdleWaiter
+    )
   }
 
   /** Others may take turns from now on. The current coroutine has the turn, and is the one that keeps it. */
@@ -126,7 +133,7 @@ export class Turns {
    * @param end of the request, in the window
    */
   passOn(end: number): void {
-    if (!this.#here || this.#cost < HEAVY_MS) return
+    if (!this.#here || this.#cost < LIGHT_MS) return
     const state = this.#state
     const { window } = this.#reader
     if (window.end > end || state.working > 0) state.depth = DEPTH_MEMORY

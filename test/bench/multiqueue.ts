@@ -7,7 +7,7 @@ import { openNode } from '../../shared/block/driver-registry.ts'
 import type { BlockNode } from '../../shared/block/block-node.ts'
 import { openImage } from '../../shared/block/index.ts'
 import { IOThread } from '../../shared/iothread/io-thread.ts'
-import { CLUSTER, REGISTER_INFLATE, registerInflate } from './inflate-driver.ts'
+import { CLUSTER, INFLATE_FOR, REGISTER_INFLATE, registerInflate } from './inflate-driver.ts'
 import { LoadGenerator, type LoadJob } from './load.ts'
 
 const KiB = 1024
@@ -141,6 +141,23 @@ function print(title: string, samples: Sample[][]): void {
   console.log(`  with 2, load and others left ${left.toFixed(2)} of ${processors} processors to the server`)
 }
 
+/** What two processors give for two threads that do nothing but inflate: no server can bring more. */
+async function bare(rounds: number, ms: number): Promise<void> {
+  const threads = await Promise.all(THREADS.map((_, i) => IOThread.start(`bare${i}`)))
+  const ratios: number[] = []
+  for (let round = 0; round < rounds; round++) {
+    const times: number[] = []
+    for (const count of THREADS) {
+      const done = await Promise.all(threads.slice(0, count).map((thread) => thread.run(INFLATE_FOR, ms)))
+      times.push(done.reduce((sum, n) => sum + n, 0))
+    }
+    ratios.push(times[1]! / times[0]!)
+  }
+  await Promise.all(threads.map((thread) => thread.stop()))
+  const ratio = `median x${median(ratios).toFixed(2)}, ${range(ratios, 2)}`
+  console.log(`\nTwo threads that only inflate, without a server, to one: ${ratio}`)
+}
+
 /** @param quick a few moments, to see that it works */
 export async function multiqueue(quick: boolean): Promise<void> {
   const rounds = quick ? 1 : 9
@@ -149,6 +166,7 @@ export async function multiqueue(quick: boolean): Promise<void> {
   const folder = fs.mkdtempSync(path.join(os.tmpdir(), 'mqnbd-bench-'))
   const load = LoadGenerator.start()
   try {
+    await bare(rounds, ms / 2)
     for (const { title, node, job } of cells) {
       const benches: Bench[] = []
       for (const count of THREADS) benches.push(await Bench.start(folder, count, await node()))
