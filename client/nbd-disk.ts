@@ -23,7 +23,7 @@ import {
   NBD_CMD_WRITE_ZEROES
 } from '../shared/protocol/constants.ts'
 import type { BlockSizes } from '../shared/protocol/messages/export-info.ts'
-import { Memory } from '../shared/syscall/memory.ts'
+import { hasAddress, Memory } from '../shared/syscall/memory.ts'
 import type { Connection, ConnectionState } from './connection/connection.ts'
 import { flagsOf, type NBDFlags } from './flags.ts'
 import type { Handshake } from './negotiation/negotiated.ts'
@@ -193,10 +193,10 @@ function bytesOf(data: Uint8Array): Buffer {
   return Buffer.from(data.buffer, data.byteOffset, data.byteLength)
 }
 
-const givenTarget = (into: Uint8Array): Omit<ReadTarget, 'at'> => ({
-  buffer: bytesOf(into),
-  memory: undefined
-})
+function givenTarget(into: Uint8Array): Omit<ReadTarget, 'at'> {
+  const buffer = bytesOf(into)
+  return { buffer, memory: hasAddress(buffer) ? Memory.of(buffer) : undefined }
+}
 
 /** @throws NBDError of kind `request` when there is not that much memory */
 function newTarget(length: number): Omit<ReadTarget, 'at'> {

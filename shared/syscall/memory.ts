@@ -14,6 +14,9 @@ const memchr = declare('uintptr_t memchr(uint8_t *memory, int byte, size_t lengt
 // Below this V8 may keep a typed array's bytes inside its moving heap.
 const MIN_SIZE = 4096
 
+/** Whether `Memory.of` takes it. */
+export const hasAddress = (buffer: Buffer): boolean => buffer.length >= MIN_SIZE
+
 export class Memory {
   readonly buffer: Buffer
   /** Of the first byte. */
@@ -41,8 +44,7 @@ export class Memory {
    * @param buffer of 4096 bytes or more
    */
   static of(buffer: Buffer): Memory {
-    if (buffer.length < MIN_SIZE)
-      throw bugError(`a buffer of ${buffer.length} bytes has no address that holds`)
+    if (!hasAddress(buffer)) throw bugError(`a buffer of ${buffer.length} bytes has no address that holds`)
     return new Memory(buffer, memchr(buffer, buffer[0]!, 1))
   }
 }
