@@ -1,0 +1,154 @@
+/**
+ * Copying: several lanes, each of which takes the next piece, reads it and writes it, until there are no more.
+ *
+ * @context the thread that opened source and destination
+ */
+import { NBDError } from '../../shared/errors/nbd-error.ts'
+import { Memory } from '../../shared/syscall/memory.ts'
+import type { NBDExtent } from '../transmission/block-status.ts'
+import type { Destination, Source, StreamSource } from './endpoint.ts'
+import { ZERO_SIZE } from './limits.ts'
+import { alignedStretches, PieceQueue, type Piece } from './pieces.ts'
+import { Turns } from './turns.ts'
+import { zeroRuns } from './zeroes.ts'
+
+export interface CopyOptions {
+  /** Bytes of one request, a power of two. */
+  requestSize: number
+  /** Requests in flight. */
+  lanes: number
+  /** Blocks of zeroes of this size are looked for in what is read; 0: none are. */
+  sparse: number
+  /** Zeroes take up room. */
+  allocated: boolean
+  /** Zeroes need not be written at all. */
+  destinationIsZero: boolean
+  /** The source is asked where it has holes. */
+  extents: boolean
+  /** Told how many more bytes are done. */
+  onProgress: (bytes: number) => void
+}
+
+/**
+ * Copies all of a source. The destination has been prepared, and is as large.
+ *
+ * When it fails, nothing more is begun, but what was begun may still go on.
+ *
+ * @returns bytes
+ * @throws NBDError, the first
+ */
+export async function copy(
+  source: Source | StreamSource,
+  destination: Destination,
+  options: CopyOptions
+): Promise<number> {
+  const work = new Copy(source, destination, options)
+  const { lanes } = options
+  await Promise.all(Array.from({ length: lanes }, (_, lane) => work.lane(lane)))
+  return work.copied
+}
+
+/**
+ * The next piece; if it is data, they have been read.
+ *
+ * @param memory where to
+ */
+type Take = (memory: () => Memory, lane: number) => Promise<Piece | undefined>
+
+class Copy {
+  copied = 0
+  readonly #destination: Destination
+  readonly #options: CopyOptions
+  readonly #sparse: number
+  readonly #skipsZeroes: boolean
+  readonly #take: Take
+  readonly #writing = new Turns()
+  #failed = false
+
+  constructor(source: Source | StreamSource, destination: Destination, options: CopyOptions) {
+    const { allocated, destinationIsZero, sparse } = options
+    this.#destination = destination
+    this.#options = options
+    this.#sparse = destination.sparse && !allocated ? sparse : 0
+    this.#skipsZeroes = destinationIsZero || (destination.isZero && !allocated)
+    this.#take = source.kind === 'stream' ? this.#fromStream(source) : this.#fromSource(source)
+  }
+
+  async lane(lane: number): Promise<void> {
+    let memory: Memory | undefined
+    // A lane that meets only holes needs none.
+    const ownMemory = (): Memory => (memory ??= Memory.allocate(this.#options.requestSize))
+    try {
+      while (!this.#failed) {
+        const piece = await this.#take(ownMemory, lane)
+        if (!piece) return
+        const { offset, length } = piece
+        if (this.#destination.sequential) await this.#writing.turn(offset)
+        if (piece.zero) await this.#zero(offset, length, lane)
+        else await this.#write(offset, length, ownMemory(), lane)
+        if (this.#destination.sequential) this.#writing.done(offset + length)
+        this.copied += length
+        this.#options.onProgress(length)
+      }
+    } catch (error) {
+      this.#failed = true
+      throw error
+    }
+  }
+
+  #fromSource(source: Source): Take {
+    const { size } = source
+    const { extents, requestSize } = this.#options
+    const align = Math.max(source.minimum, this.#destination.minimum, this.#destination.preferred)
+    const stretches = alignedStretches(extents ? source.extents(0, size) : allData(size), size, align)
+    const queue = new PieceQueue(stretches, requestSize, ZERO_SIZE)
+    return async (memory, lane) => {
+      const piece = await queue.take()
+      if (piece && !piece.zero) await source.read(piece.offset, piece.length, memory(), lane)
+      return piece
+    }
+  }
+
+  #fromStream(source: StreamSource): Take {
+    const { requestSize } = this.#options
+    const { name, size = Infinity } = this.#destination
+    let reading: Promise<unknown> = Promise.resolve()
+    let offset = 0
+    let ended = false
+    const next = async (memory: Memory): Promise<Piece | undefined> => {
+      if (ended) return undefined
+      const length = await source.next(memory, requestSize)
+      ended = length < requestSize
+      if (length === 0) return undefined
+      if (offset + length > size) {
+        const text = `'${source.name}' has more than the ${size} bytes for which there is room in '${name}'`
+        throw new NBDError('request', text)
+      }
+      offset += length
+      return { offset: offset - length, length, zero: false }
+    }
+    // One after the other; what they read is then written side by side.
+    return (memory) => {
+      const piece = reading.then(() => next(memory()))
+      reading = piece.catch(() => (ended = true))
+      return piece
+    }
+  }
+
+  async #write(offset: number, length: number, memory: Memory, lane: number): Promise<void> {
+    if (this.#sparse === 0) return this.#destination.write(offset, length, memory, 0, lane)
+    for (const { start, end, zero } of zeroRuns(memory.buffer, length, offset, this.#sparse)) {
+      if (zero) await this.#zero(offset + start, end - start, lane)
+      else await this.#destination.write(offset + start, end - start, memory, start, lane)
+    }
+  }
+
+  async #zero(offset: number, length: number, lane: number): Promise<void> {
+    if (this.#skipsZeroes) return
+    await this.#destination.zero(offset, length, this.#options.allocated, lane)
+  }
+}
+
+async function* allData(size: number): AsyncGenerator<NBDExtent, void, undefined> {
+  if (size > 0) yield { offset: 0, length: size, flags: 0 }
+}
