@@ -2,7 +2,11 @@
 /** The program: its commands, and how they end. The only file that knows both server and client. */
 import yargs from 'yargs'
 import { hideBin } from 'yargs/helpers'
+import { buildCompare } from './client/cli/compare-options.ts'
+import { buildCopy } from './client/cli/copy-options.ts'
+import { buildDump } from './client/cli/dump-options.ts'
 import { buildInfo } from './client/cli/info-options.ts'
+import { withProgressFd } from './client/cli/progress-options.ts'
 import { buildServe } from './server/cli/serve-options.ts'
 import { printable } from './shared/config/printable.ts'
 import { NBDError } from './shared/errors/nbd-error.ts'
@@ -14,7 +18,7 @@ function fail(message: string, status: number): never {
   process.exit(status)
 }
 
-await yargs(hideBin(process.argv))
+await yargs(withProgressFd(hideBin(process.argv)))
   .scriptName('mqnbd')
   .usage('mqnbd COMMAND [options]\n\nA multi-queue NBD (Network Block Device) server.')
   .command(
@@ -26,6 +30,15 @@ await yargs(hideBin(process.argv))
   )
   .command('info [uri]', 'Print what a server tells about an export', buildInfo, async (args) =>
     process.exit(await (await import('./client/cli/info.ts')).info(args))
+  )
+  .command('copy [source] [destination]', 'Copy from and to NBD servers', buildCopy, async (args) =>
+    process.exit(await (await import('./client/cli/copy.ts')).runCopy(args))
+  )
+  .command('compare [file1] [file2]', 'Tell whether two disks are the same', buildCompare, async (args) =>
+    process.exit(await (await import('./client/cli/compare.ts')).runCompare(args))
+  )
+  .command('dump [uri]', 'Print a disk as a hex dump', buildDump, async (args) =>
+    process.exit(await (await import('./client/cli/dump.ts')).runDump(args))
   )
   .demandCommand(1, 'which COMMAND?')
   .strictCommands()
