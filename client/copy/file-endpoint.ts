@@ -40,6 +40,7 @@ class FileEndpoint {
   protected readonly regular: boolean
   /** When it was opened. */
   protected readonly length: number
+  #closed = false
 
   /**
    * @param fd this object's to close, when this does not throw
@@ -67,6 +68,9 @@ class FileEndpoint {
   }
 
   async close(): Promise<void> {
+    // The number may soon be another's.
+    if (this.#closed) return
+    this.#closed = true
     try {
       await close(this.fd)
     } catch (error) {

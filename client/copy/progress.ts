@@ -162,6 +162,8 @@ export class ProgressBar implements ProgressOutput {
 }
 
 const REDRAW_MS = 100
+/** Of a terminal that does not say. */
+const DEFAULT_COLUMNS = 80
 const [MIN_BAR, MAX_BAR] = [8, 40]
 
 /** Whoever does not read it is not waited for, and is no reason to end. */
@@ -176,7 +178,7 @@ function write(fd: number, text: string): void {
 /** For people, on standard error. */
 export const progressForPeople = (): ProgressOutput =>
   process.stderr.isTTY
-    ? new ProgressBar({ fd: process.stderr.fd, columns: process.stderr.columns })
+    ? new ProgressBar({ fd: process.stderr.fd, columns: process.stderr.columns || DEFAULT_COLUMNS })
     : new ProgressLines(process.stderr.fd)
 
 /** For nobody. */
