@@ -1,9 +1,10 @@
 /** `npm run bench -- NAME [--quick]`. */
 import os from 'node:os'
+import { client } from './client.ts'
 import { core } from './core.ts'
 import { multiqueue } from './multiqueue.ts'
 
-const benches: Record<string, (quick: boolean) => Promise<void>> = { core, multiqueue }
+const benches: Record<string, (quick: boolean) => Promise<void>> = { client, core, multiqueue }
 
 const args = process.argv.slice(2)
 const quick = args.includes('--quick')
