@@ -12,7 +12,7 @@
 import * as net from 'node:net'
 import { bugError, NBDError } from '../errors/nbd-error.ts'
 import { errnoOf, reason } from '../errors/system-error.ts'
-import type { NBDAddress } from '../protocol/uri.ts'
+import type { NBDAddress, VsockAddress } from '../protocol/uri.ts'
 import { closeFd, duplicateFd } from '../syscall/fd.ts'
 import { QIOChannelSocket } from './channel-socket.ts'
 
@@ -28,13 +28,17 @@ const MAX_PATH = 107
  * @throws NBDError of kind `transport`; of kind `config` when no such address can be
  */
 export async function connectSocket(address: NBDAddress, timeoutMs: number): Promise<QIOChannelSocket> {
+  if ('cid' in address) {
+    // libuv knows TCP and Unix sockets: it opens no other kind of descriptor.
+    throw new NBDError('config', 'vsock is not supported: Node.js cannot wait for such a socket')
+  }
   if ('path' in address && Buffer.byteLength(address.path) > MAX_PATH) {
     throw new NBDError('config', `the path of a socket is at most ${MAX_PATH} bytes long`)
   }
   return new QIOChannelSocket(await connectedFd(address, timeoutMs))
 }
 
-function connectedFd(address: NBDAddress, timeoutMs: number): Promise<number> {
+function connectedFd(address: Exclude<NBDAddress, VsockAddress>, timeoutMs: number): Promise<number> {
   return new Promise((resolve, reject) => {
     const socket = net.connect(address)
     const timer = setTimeout(
