@@ -25,11 +25,25 @@ const MAX_CERTIFICATES = 256
 
 /** Postable: all of it is text. */
 export interface TLSCreds {
-  /** Certificates, one of which must have signed the peer's; undefined when the peer need not have one. */
+  /**
+   * Certificates, one of which must have signed the peer's. Undefined for a server whose clients need none, and for a
+   * client that goes by the public CAs that Node.js trusts.
+   */
   readonly ca: string | undefined
   /** Our certificate, and those between it and its CA; undefined when we have none. */
   readonly cert: string | undefined
   readonly key: string | undefined
+  /** False for a client that takes any server's certificate. */
+  readonly verifyPeer?: boolean
+  /** For a client, in place of certificates. */
+  readonly psk?: PreSharedKey
+}
+
+/** @see loadPskCreds */
+export interface PreSharedKey {
+  readonly username: string
+  /** In hexadecimal digits. */
+  readonly key: string
 }
 
 /**
@@ -51,17 +65,22 @@ export function loadServerCreds(folder: string, { verifyPeer }: { verifyPeer: bo
 }
 
 /**
- * Credentials of a client, which always verifies the server.
+ * Credentials of a client.
  *
- * @param folder with ca-cert.pem, and both or none of client-cert.pem and client-key.pem
+ * @param folder with ca-cert.pem if the server is verified, and both or none of client-cert.pem and client-key.pem
+ * @param options.verifyPeer false: any server will do, and ca-cert.pem is not looked at
  * @throws NBDError of kind `config`
  * @see QEMU's tls-creds-x509, endpoint=client
  */
-export function loadClientCreds(folder: string): TLSCreds {
+export function loadClientCreds(
+  folder: string,
+  { verifyPeer = true }: { verifyPeer?: boolean } = {}
+): TLSCreds {
   checkFolder(folder)
-  const ca = caCertificates(folder, 'without it the server cannot be verified')
+  const ca = verifyPeer ? caCertificates(folder, 'without it the server cannot be verified') : undefined
   const own = ownCertificate(folder, 'client')
-  return checked(folder, { ca: ca.text, cert: own?.cert, key: own?.key })
+  const creds = { ca: ca?.text, cert: own?.cert, key: own?.key }
+  return checked(folder, verifyPeer ? creds : { ...creds, verifyPeer })
 }
 
 /** OpenSSL has limits of its own, on the strength of keys and signatures. */

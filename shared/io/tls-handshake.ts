@@ -5,10 +5,11 @@
  */
 import * as crypto from 'node:crypto'
 import * as net from 'node:net'
+import type { Duplex } from 'node:stream'
 import * as tls from 'node:tls'
 import { NBDError } from '../errors/nbd-error.ts'
 import { reason } from '../errors/system-error.ts'
-import type { TLSCreds } from './tls-creds.ts'
+import type { PreSharedKey, TLSCreds } from './tls-creds.ts'
 
 /** Called once: with the encrypted socket, or why there is none. The listener attaches its own handlers at once. */
 type Done = (outcome: tls.TLSSocket | NBDError) => void
@@ -16,10 +17,15 @@ type Done = (outcome: tls.TLSSocket | NBDError) => void
 /** Who is at the other end. */
 export type Peer = 'client' | 'server'
 
+/**
+ * Those that prove by a pre-shared key alone who is there; in TLS 1.3 the cipher does not say. OpenSSL binds a key to
+ * SHA-256.
+ */
+const PSK_CIPHERS = 'TLS_AES_128_GCM_SHA256:TLS_CHACHA20_POLY1305_SHA256:kECDHEPSK:kDHEPSK:kPSK:!eNULL'
+
 /** @see tls.createSecureContext */
 const contextOptions = ({ ca, cert, key }: TLSCreds): tls.SecureContextOptions => ({
-  // Without any, Node would trust all public CAs.
-  ca: ca ?? [],
+  ca,
   cert,
   key,
   minVersion: 'TLSv1.2',
@@ -27,9 +33,18 @@ const contextOptions = ({ ca, cert, key }: TLSCreds): tls.SecureContextOptions =
   secureOptions: crypto.constants.SSL_OP_NO_RENEGOTIATION
 })
 
+// Without any CA, Node would trust all public ones; and who proves itself by a key has no certificate to be trusted.
+const serverOptions = (creds: TLSCreds): tls.SecureContextOptions => ({
+  ...contextOptions(creds),
+  ca: creds.ca ?? []
+})
+
+const clientOptions = (creds: TLSCreds): tls.SecureContextOptions =>
+  creds.psk ? { ...contextOptions(creds), ca: [], ciphers: PSK_CIPHERS } : contextOptions(creds)
+
 /** @throws Error when OpenSSL does not take these credentials; `tlsReason` tells why */
 export function checkCreds(creds: TLSCreds): void {
-  tls.createSecureContext(contextOptions(creds))
+  tls.createSecureContext(serverOptions(creds))
 }
 
 /** One for all connections with the same credentials: making one takes milliseconds. None of them listens. */
@@ -54,7 +69,7 @@ export function startServerHandshake(socket: net.Socket, creds: TLSCreds, done: 
 function newServer(creds: TLSCreds): tls.Server {
   const verify = creds.ca !== undefined
   const server = tls.createServer({
-    ...contextOptions(creds),
+    ...serverOptions(creds),
     requestCert: verify,
     rejectUnauthorized: verify
   })
@@ -80,45 +95,51 @@ function finish(socket: tls.TLSSocket, outcome: tls.TLSSocket | NBDError): void 
 }
 
 /**
- * The client's half. The server must have a certificate that was signed by the CA of the credentials.
+ * The client's half. The server must have a certificate that was signed by the CA of the credentials, or know their
+ * pre-shared key.
  *
- * @param socket as for `startServerHandshake`
+ * @param socket as for `startServerHandshake`; or any stream
  * @param hostname of the server, or its IP address: its certificate must be for this
  */
-export function startClientHandshake(
-  socket: net.Socket,
-  creds: TLSCreds,
-  hostname: string,
-  done: Done
-): void {
+export function startClientHandshake(socket: Duplex, creds: TLSCreds, hostname: string, done: Done): void {
   let secureContext = clients.get(creds)
-  if (!secureContext) clients.set(creds, (secureContext = tls.createSecureContext(contextOptions(creds))))
+  if (!secureContext) clients.set(creds, (secureContext = tls.createSecureContext(clientOptions(creds))))
   const secured = tls.connect({
     socket,
     secureContext,
     host: hostname,
+    rejectUnauthorized: creds.verifyPeer !== false,
     // An address must not stand in this extension (RFC 6066).
-    ...(net.isIP(hostname) === 0 ? { servername: hostname } : {})
+    ...(net.isIP(hostname) === 0 ? { servername: hostname } : {}),
+    ...(creds.psk ? pskOptions(creds.psk) : {})
   })
   let open = true
   const finished = (outcome: tls.TLSSocket | NBDError): void => {
     if (open) done(outcome)
     open = false
   }
+  const failed = (error: Error | string): void => finished(tlsError('TLS handshake', error, 'server', creds))
   secured.on('secureConnect', () => finished(secured))
-  secured.on('error', (error: Error) => finished(tlsError('TLS handshake', error, 'server')))
-  secured.on('close', () => finished(tlsError('TLS handshake', 'ECONNRESET', 'server')))
+  secured.on('error', failed)
+  secured.on('close', () => failed('ECONNRESET'))
 }
+
+const pskOptions = ({ username, key }: PreSharedKey): tls.ConnectionOptions => ({
+  pskCallback: () => ({ identity: username, psk: Buffer.from(key, 'hex') }),
+  // There is no certificate; one that is there all the same is refused, for want of a CA.
+  checkServerIdentity: () => undefined
+})
 
 /**
  * What an error of OpenSSL or Node, or the code of a failed verification, says about the peer.
  *
+ * @param creds ours, by which the peer was verified; absent when they are known to have a CA
  * @returns of kind `transport` when the connection was lost; else `protocol`
  */
-export function tlsError(what: string, error: Error | string, peer: Peer): NBDError {
+export function tlsError(what: string, error: Error | string, peer: Peer, creds?: TLSCreds): NBDError {
   const code = typeof error === 'string' ? error : 'code' in error ? String(error.code) : ''
   const kind = lost.has(code) ? 'transport' : 'protocol'
-  const text = meanings[code]?.(peer) ?? otherMeaning(code, error, peer)
+  const text = meanings[code]?.(peer, creds) ?? otherMeaning(code, error, peer)
   return new NBDError(kind, `${what}: ${text}`, typeof error === 'string' ? {} : { cause: error })
 }
 
@@ -130,14 +151,20 @@ function otherMeaning(code: string, error: Error | string, peer: Peer): string {
 }
 
 const lost = new Set(['ECONNRESET', 'EPIPE', 'ETIMEDOUT'])
-const notSigned = (peer: Peer): string => `the ${peer}'s certificate was not signed by ca-cert.pem`
+function notSigned(peer: Peer, creds?: TLSCreds): string {
+  if (creds?.psk) return `the ${peer} has a certificate, and not the pre-shared key`
+  const signer = creds && creds.ca === undefined ? 'a CA that Node.js trusts' : 'ca-cert.pem'
+  return `the ${peer}'s certificate was not signed by ${signer}`
+}
 const notTls = (peer: Peer): string => `what the ${peer} sends is not TLS`
-const closed = (peer: Peer): string => `the ${peer} closed the connection`
+// GnuTLS says nothing more to a client with a wrong key.
+const closed = (peer: Peer, creds?: TLSCreds): string =>
+  `the ${peer} closed the connection${creds?.psk ? ', perhaps since it has another key for this user' : ''}`
 const noneWanted = (peer: Peer): string =>
   `the ${peer} wants a certificate of ours, and we have none that it takes`
 
 /** By the code of an error, or of a failed verification. @see X509_verify_cert_error_string in OpenSSL */
-const meanings: Record<string, (peer: Peer) => string> = {
+const meanings: Record<string, (peer: Peer, creds?: TLSCreds) => string> = {
   DEPTH_ZERO_SELF_SIGNED_CERT: notSigned,
   SELF_SIGNED_CERT_IN_CHAIN: notSigned,
   UNABLE_TO_GET_ISSUER_CERT: notSigned,
@@ -149,6 +176,7 @@ const meanings: Record<string, (peer: Peer) => string> = {
   INVALID_PURPOSE: (peer) => `the ${peer}'s certificate is not for a ${peer}`,
   ERR_SSL_PEER_DID_NOT_RETURN_A_CERTIFICATE: (peer) => `the ${peer} has no certificate`,
   ERR_SSL_WRONG_VERSION_NUMBER: notTls,
+  ERR_SSL_PACKET_LENGTH_TOO_LONG: notTls,
   ERR_SSL_HTTP_REQUEST: notTls,
   ERR_SSL_UNSUPPORTED_PROTOCOL: (peer) => `the ${peer} offers no version of TLS from 1.2 on`,
   ERR_SSL_TLSV1_ALERT_UNKNOWN_CA: (peer) => `the ${peer} does not know the CA of our certificate`,
