@@ -12,6 +12,7 @@
  * @see QEMU io/channel-tls.c
  */
 import * as net from 'node:net'
+import type { Duplex } from 'node:stream'
 import type { TLSSocket } from 'node:tls'
 import { Coroutine, type CoroutineFn } from '../coroutine/coroutine.ts'
 import { bugError, NBDError } from '../errors/nbd-error.ts'
@@ -46,13 +47,16 @@ export interface DetachedSocket {
   unread: Buffer
 }
 
+/** What TLS is put over: a socket, or any stream. @see QIOChannelStream.detach */
+export type TLSMaster = DetachedSocket | { stream: Duplex }
+
 type Handshake = (done: (outcome: TLSSocket | NBDError) => void) => void
 
 export class QIOChannelTLS extends QIOChannel {
   override readonly features: ReadonlySet<QIOChannelFeature> = new Set(['shutdown'])
   readonly #peer: Peer
   /** Owns the descriptor. */
-  readonly #socket: net.Socket
+  readonly #socket: Duplex
   readonly #closed: Promise<void>
   #handshake: Handshake | undefined
   /** The handshake has begun, and not ended. */
@@ -70,22 +74,15 @@ export class QIOChannelTLS extends QIOChannel {
   #error: NBDError | undefined
   readonly #waiters = new IOWaiters()
 
-  private constructor(
-    { fd, unread }: DetachedSocket,
-    peer: Peer,
-    handshake: (socket: net.Socket) => Handshake
-  ) {
+  private constructor(peer: Peer, socket: Duplex, handshake: Handshake) {
     super()
     this.#peer = peer
-    this.#socket = new net.Socket({ fd, readable: true, writable: true })
+    this.#socket = socket
     this.#closed = new Promise((resolve) => this.#socket.once('close', () => resolve()))
     this.#socket.on('error', (error) => this.#fail(error))
     // A handshake that failed tells why, a moment later.
     this.#socket.on('close', () => this.#shaking || this.#close())
-    this.#socket.setNoDelay(true)
-    this.#socket.pause()
-    if (unread.length > 0) this.#socket.unshift(unread)
-    this.#handshake = handshake(this.#socket)
+    this.#handshake = handshake
   }
 
   /**
@@ -96,26 +93,20 @@ export class QIOChannelTLS extends QIOChannel {
    * @see qio_channel_tls_new_server
    */
   static newServer(detached: DetachedSocket, creds: TLSCreds): QIOChannelTLS {
-    return new QIOChannelTLS(
-      detached,
-      'client',
-      (socket) => (done) => startServerHandshake(socket, creds, done)
-    )
+    const socket = socketOf(detached)
+    return new QIOChannelTLS('client', socket, (done) => startServerHandshake(socket, creds, done))
   }
 
   /**
    * The client's end. Takes over the connection; the channel closes it.
    *
-   * @param detached what was not consumed of it is taken for TLS
+   * @param master what was not consumed of it is taken for TLS
    * @param hostname that the server's certificate must be for; or an IP address
    * @see qio_channel_tls_new_client
    */
-  static newClient(detached: DetachedSocket, creds: TLSCreds, hostname: string): QIOChannelTLS {
-    return new QIOChannelTLS(
-      detached,
-      'server',
-      (socket) => (done) => startClientHandshake(socket, creds, hostname, done)
-    )
+  static newClient(master: TLSMaster, creds: TLSCreds, hostname: string): QIOChannelTLS {
+    const stream = 'stream' in master ? master.stream : socketOf(master)
+    return new QIOChannelTLS('server', stream, (done) => startClientHandshake(stream, creds, hostname, done))
   }
 
   /**
@@ -224,7 +215,7 @@ export class QIOChannelTLS extends QIOChannel {
   }
 
   override setDelay(on: boolean): void {
-    this.#socket.setNoDelay(!on)
+    if (this.#socket instanceof net.Socket) this.#socket.setNoDelay(!on)
   }
 
   /** The encrypted socket. */
@@ -301,4 +292,12 @@ export class QIOChannelTLS extends QIOChannel {
     this.#error ??= NBDError.is(error) ? error : tlsError('TLS', error, this.#peer)
     this.#close()
   }
+}
+
+function socketOf({ fd, unread }: DetachedSocket): net.Socket {
+  const socket = new net.Socket({ fd, readable: true, writable: true })
+  socket.setNoDelay(true)
+  socket.pause()
+  if (unread.length > 0) socket.unshift(unread)
+  return socket
 }

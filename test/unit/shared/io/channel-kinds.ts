@@ -16,6 +16,7 @@ import { QIOChannelFile } from '../../../../shared/io/channel-file.ts'
 import { QIOChannelPair, type QIOChannelPairHandle } from '../../../../shared/io/channel-pair.ts'
 import { QIOChannelTLS } from '../../../../shared/io/channel-tls.ts'
 import { QIOChannelWebsock } from '../../../../shared/io/channel-websock.ts'
+import { QIOChannelStream } from '../../../../shared/io/channel-stream.ts'
 import { QIOChannelSocket } from '../../../../shared/io/channel-socket.ts'
 import type { QIOChannel } from '../../../../shared/io/channel.ts'
 import { loadClientCreds, loadServerCreds, type TLSCreds } from '../../../../shared/io/tls-creds.ts'
@@ -169,6 +170,14 @@ export const kinds = {
         handle.end === 0 ? QIOChannelWebsock.accept(master) : QIOChannelWebsock.connect(master, 'localhost')
       )
     }
+  }),
+  stream: kind<number>({
+    connect: async (t) =>
+      (await connectedSockets({ path: path.join(tempDir(t), 'socket') })).map((handle): End<number> => ({
+        role: 'both',
+        handle
+      })),
+    open: async (fd) => new QIOChannelStream(new net.Socket({ fd, allowHalfOpen: true }))
   }),
   tls: kind<TLSEnd>({
     connect: async () => {

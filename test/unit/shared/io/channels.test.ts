@@ -25,6 +25,7 @@ const checklist: Record<KindName, string> = {
   'socket unix': 'I13 socket unix async',
   pair: 'pair',
   websock: 'websock',
+  stream: 'stream',
   tls: 'I17 tls/basic'
 }
 const names = (Object.keys(checklist) as KindName[]).filter(
@@ -141,6 +142,7 @@ void t.test('channels: the end of the stream comes behind what was written', asy
   for (const name of [
     'pair',
     'websock',
+    'stream',
     'socket ipv4',
     'socket unix',
     'pipe',
@@ -175,7 +177,7 @@ void t.test('channels: the end of the stream comes behind what was written', asy
 })
 
 void t.test('channels: a writer that waits fails when the reader is gone', async (t) => {
-  for (const name of ['pair', 'websock', 'socket unix', 'pipe', 'fifo'] as const) {
+  for (const name of ['pair', 'websock', 'stream', 'socket unix', 'pipe', 'fifo'] as const) {
     const { channels } = await openAll(t, name)
     const writing = Coroutine.start(() => channels[0]!.writevAll(iovecs()))
     await rounds()
@@ -186,7 +188,7 @@ void t.test('channels: a writer that waits fails when the reader is gone', async
 
 for (const end of ['shutdown', 'close'] as const) {
   void t.test(`channels: ${end} wakes a writer that waits`, async (t) => {
-    for (const name of ['pair', 'websock', 'socket ipv4', 'socket unix', 'pipe', 'fifo'] as const) {
+    for (const name of ['pair', 'websock', 'stream', 'socket ipv4', 'socket unix', 'pipe', 'fifo'] as const) {
       const { channels } = await openAll(t, name)
       const writing = Coroutine.start(() => channels[0]!.writevAll(iovecs()))
       await rounds()
@@ -206,6 +208,7 @@ void t.test('channels: close wakes a reader that waits, and fails it or shows it
   for (const name of [
     'pair',
     'websock',
+    'stream',
     'socket ipv4',
     'socket unix',
     'pipe',
@@ -226,7 +229,7 @@ void t.test('channels: close wakes a reader that waits, and fails it or shows it
 })
 
 void t.test('channels: what was taken before shutdown and close still arrives', async (t) => {
-  for (const name of ['pair', 'websock', 'socket ipv4', 'socket unix', 'pipe', 'fifo'] as const) {
+  for (const name of ['pair', 'websock', 'stream', 'socket ipv4', 'socket unix', 'pipe', 'fifo'] as const) {
     for (const end of ['shutdown', 'close'] as const) {
       const { channels } = await openAll(t, name)
       const writer = channels[0]!
