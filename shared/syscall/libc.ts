@@ -30,8 +30,8 @@ koffi.config({ max_async_calls: 256, async_stack_size: 64 * 1024, async_heap_siz
 
 const libc = koffi.load(null)
 
-/** What a call may take: numbers, strings, and buffers where the prototype has a pointer. */
-type Argument = number | string | Uint8Array | null
+/** What a call may take: numbers, strings, and buffers where the prototype has a pointer, or an array of strings. */
+type Argument = number | string | Uint8Array | null | readonly (string | null)[]
 
 export interface Call {
   (...args: Argument[]): number
