@@ -5,33 +5,45 @@
  *   const sector = await disk.read(0, 512)
  *   await disk.close()
  */
-import { parseUri } from '../shared/protocol/uri.ts'
+import type { TLSParameters } from '../shared/protocol/uri-tls.ts'
 import { Connection } from './connection/connection.ts'
+import { targetOf, type ConnectTarget } from './connection/target.ts'
 import { NBDDisk } from './nbd-disk.ts'
 import { NBD_HANDSHAKE_TIMEOUT_MS } from './negotiation/limits.ts'
 
 export interface ConnectOptions {
   /** For connecting and the handshake together; 10 seconds if not given. */
   handshakeTimeoutMs?: number | undefined
+  /** Requires TLS, as `nbds` does. What is given here comes before what the URI says. */
+  tls?: TLSParameters | undefined
 }
 
 /**
  * Connects to an export of an NBD server. An open connection keeps the process alive: `close` it.
  *
- * @param uri `nbd://HOST:PORT/EXPORT` or `nbd+unix:///EXPORT?socket=PATH`
- * @throws NBDError of kind `config` (the URI), `transport` (no connection), `protocol` (no proper NBD server) or
+ * @param to `nbd://HOST:PORT/EXPORT` or `nbd+unix:///EXPORT?socket=PATH`, with `nbds` for TLS; or what has no URI
+ * @throws NBDError of kind `config` (what was asked for), `transport` (no connection), `protocol` (no proper NBD server) or
  *   `request` (the server refuses)
  */
 export async function connect(
-  uri: string,
-  { handshakeTimeoutMs = NBD_HANDSHAKE_TIMEOUT_MS }: ConnectOptions = {}
+  to: string | ConnectTarget,
+  { handshakeTimeoutMs = NBD_HANDSHAKE_TIMEOUT_MS, tls }: ConnectOptions = {}
 ): Promise<NBDDisk> {
-  return new NBDDisk(await Connection.open(parseUri(uri), handshakeTimeoutMs))
+  const target = targetOf(to, tls)
+  try {
+    return new NBDDisk(await Connection.open(target, handshakeTimeoutMs), target)
+  } catch (error) {
+    await target.close()
+    throw error
+  }
 }
 
+export { QIOChannelPair } from '../shared/io/channel-pair.ts'
 export { NBDError, type NBDErrorKind } from '../shared/errors/nbd-error.ts'
+export type { TLSParameters } from '../shared/protocol/uri-tls.ts'
 export type { BlockSizes } from '../shared/protocol/messages/export-info.ts'
 export type { ConnectionState } from './connection/connection.ts'
+export type { ConnectTarget } from './connection/target.ts'
 export type { NBDFlags } from './flags.ts'
 export { NBDDisk, type WriteOptions, type ZeroOptions } from './nbd-disk.ts'
 export type { Handshake } from './negotiation/negotiated.ts'

@@ -25,6 +25,7 @@ import {
 import type { BlockSizes } from '../shared/protocol/messages/export-info.ts'
 import { hasAddress, Memory } from '../shared/syscall/memory.ts'
 import type { Connection, ConnectionState } from './connection/connection.ts'
+import type { Target } from './connection/target.ts'
 import { flagsOf, type NBDFlags } from './flags.ts'
 import type { Handshake } from './negotiation/negotiated.ts'
 import { blockStatus, type NBDExtent } from './transmission/block-status.ts'
@@ -60,9 +61,13 @@ export class NBDDisk {
   readonly handshake: Handshake
   /** Replies may be structured. */
   readonly structured: boolean
+  /** All data goes by TLS. */
+  readonly tls: boolean
   readonly #connection: Connection
+  readonly #target: Target
 
-  constructor(connection: Connection) {
+  /** @param target what was connected to: the disk's, to close */
+  constructor(connection: Connection, target: Target) {
     const { negotiated } = connection
     this.size = negotiated.size
     this.flags = flagsOf(negotiated)
@@ -72,7 +77,9 @@ export class NBDDisk {
     this.description = negotiated.description
     this.handshake = negotiated.handshake
     this.structured = negotiated.structured
+    this.tls = connection.tls
     this.#connection = connection
+    this.#target = target
   }
 
   get readOnly(): boolean {
@@ -168,8 +175,9 @@ export class NBDDisk {
   }
 
   /** Waits for the replies to all calls in flight, and disconnects. Further calls fail. Never fails itself. */
-  close(): Promise<void> {
-    return this.#connection.close()
+  async close(): Promise<void> {
+    await this.#connection.close()
+    await this.#target.close()
   }
 
   [Symbol.asyncDispose](): Promise<void> {

@@ -45,7 +45,7 @@ function report(disk: NBDDisk, uri: string): string {
       : [])
   ]
   const head = [
-    `protocol: ${disk.handshake} without TLS, using ${packets} packets`,
+    `protocol: ${disk.handshake} ${disk.tls ? 'with' : 'without'} TLS, using ${packets} packets`,
     `export="${printable(disk.exportName)}":`
   ]
   return [...head, ...lines.map((line) => `\t${line}`)].map((line) => `${line}\n`).join('')

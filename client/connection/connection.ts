@@ -7,23 +7,29 @@
  *
  * @context the thread that opened it
  */
+import { constants } from 'node:os'
 import { Coroutine } from '../../shared/coroutine/coroutine.ts'
 import { bugError, NBDError } from '../../shared/errors/nbd-error.ts'
 import type { QIOChannel } from '../../shared/io/channel.ts'
-import { connectSocket } from '../../shared/io/connect.ts'
+import { QIOChannelTLS } from '../../shared/io/channel-tls.ts'
 import { WindowReader } from '../../shared/io/window-reader.ts'
 import { NBD_EOVERFLOW } from '../../shared/protocol/constants.ts'
-import { formatUri, type NBDUri } from '../../shared/protocol/uri.ts'
 import { negotiate } from '../negotiation/newstyle.ts'
 import type { Negotiated } from '../negotiation/negotiated.ts'
+import type { Negotiating } from '../negotiation/negotiating.ts'
 import { describe, type Command } from '../transmission/pending-request.ts'
 import { ESHUTDOWN } from '../transmission/reply-error.ts'
 import { Transmission } from '../transmission/transmission.ts'
+import type { Target } from './target.ts'
+
+const { ETIMEDOUT } = constants.errno
 
 export type ConnectionState = 'READY' | 'DEAD' | 'CLOSED'
 
 export class Connection {
   readonly negotiated: Negotiated
+  /** All that follows the handshake goes by TLS. */
+  readonly tls: boolean
   readonly #channel: QIOChannel
   readonly #transmission: Transmission
   /** Resolves when the descriptor is closed and nothing is in flight. */
@@ -31,8 +37,9 @@ export class Connection {
   #state: ConnectionState = 'READY'
   #reason: NBDError | undefined
 
-  private constructor(channel: QIOChannel, reader: WindowReader, negotiated: Negotiated) {
+  private constructor({ channel, reader }: Negotiating, negotiated: Negotiated) {
     this.negotiated = negotiated
+    this.tls = channel instanceof QIOChannelTLS
     this.#channel = channel
     this.#transmission = new Transmission(channel, reader, negotiated)
     this.#ended = this.#run()
@@ -45,26 +52,29 @@ export class Connection {
    * @returns a connection that is READY
    * @throws NBDError of kind `transport`, `protocol`, `request` (the server refuses) or `config`
    */
-  static async open(uri: NBDUri, timeoutMs: number): Promise<Connection> {
+  static async open(target: Target, timeoutMs: number): Promise<Connection> {
     const start = performance.now()
     try {
-      const channel = await connectSocket(uri.address, timeoutMs)
-      const reader = new WindowReader(channel)
+      const channel = await target.open(timeoutMs)
+      const negotiating = { channel, reader: new WindowReader(channel) }
       const left = Math.max(0, timeoutMs - (performance.now() - start))
       const negotiated = await withinTime(
-        channel,
-        Coroutine.start(() => negotiate(channel, reader, uri.exportName)),
+        negotiating,
+        Coroutine.start(() => negotiate(negotiating, target)),
         left,
         timeoutMs
       )
-      const connection = new Connection(channel, reader, negotiated)
+      const connection = new Connection(negotiating, negotiated)
       if (Number.isSafeInteger(negotiated.size)) return connection
       await connection.close()
       throw new NBDError('request', 'the export is larger than 2^53 - 1 bytes, which is not supported', {
         errno: NBD_EOVERFLOW
       })
     } catch (error) {
-      throw NBDError.is(error) ? withContext(`cannot open '${formatUri(uri)}'`, error) : error
+      if (!NBDError.is(error)) throw error
+      const lost = error.kind === 'transport' && error.errno !== ETIMEDOUT
+      const why = lost ? await target.explain?.() : undefined
+      throw withContext(`cannot open '${target.name}'${why === undefined ? '' : `: ${why}`}`, error)
     }
   }
 
@@ -133,7 +143,7 @@ export class Connection {
 
 /** `negotiation`, or an error when it has not ended in time; on any error the channel is closed. */
 async function withinTime(
-  channel: QIOChannel,
+  connection: Negotiating,
   negotiation: Promise<Negotiated>,
   leftMs: number,
   timeoutMs: number
@@ -141,14 +151,17 @@ async function withinTime(
   let late = false
   const timer = setTimeout(() => {
     late = true
-    channel.shutdown('both')
+    connection.channel.shutdown('both')
   }, leftMs)
   try {
     return await negotiation
   } catch (error) {
-    await channel.close()
+    await connection.channel.close()
     throw late
-      ? new NBDError('transport', `the handshake did not end within ${timeoutMs} ms`, { cause: error })
+      ? new NBDError('transport', `the handshake did not end within ${timeoutMs} ms`, {
+          errno: ETIMEDOUT,
+          cause: error
+        })
       : error
   } finally {
     clearTimeout(timer)

@@ -47,7 +47,7 @@ const meanings = new Map<number, [text: string, errno: number]>([
   [NBD_REP_ERR_POLICY, ['the server does not allow this', errno.EPERM]],
   [NBD_REP_ERR_INVALID, ['the server finds this invalid', errno.EINVAL]],
   [NBD_REP_ERR_PLATFORM, ['the server cannot do this on its platform', errno.ENOTSUP]],
-  [NBD_REP_ERR_TLS_REQD, ['the server requires TLS, which is not supported yet', errno.ENOTSUP]],
+  [NBD_REP_ERR_TLS_REQD, ['the server requires TLS: use nbds://', errno.ENOTSUP]],
   [NBD_REP_ERR_UNKNOWN, ['the server has no such export', errno.ENOENT]],
   [NBD_REP_ERR_SHUTDOWN, ['the server is shutting down', NBD_ESHUTDOWN]],
   [NBD_REP_ERR_TOO_BIG, ['this is too big for the server', errno.EINVAL]]

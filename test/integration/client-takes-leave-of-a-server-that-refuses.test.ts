@@ -41,7 +41,7 @@ const refusals: Record<string, { answers: Record<number, Buffer[]>; errno: numbe
   'a server that requires TLS': {
     answers: reply(NBD_OPT_STRUCTURED_REPLY, NBD_REP_ERR_TLS_REQD),
     errno: ENOTSUP,
-    why: /NBD_OPT_STRUCTURED_REPLY: the server requires TLS, which is not supported yet/
+    why: /NBD_OPT_STRUCTURED_REPLY: the server requires TLS: use nbds:\/\//
   },
   'an export that requires TLS': {
     answers: reply(NBD_OPT_GO, NBD_REP_ERR_TLS_REQD),
