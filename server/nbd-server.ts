@@ -7,6 +7,7 @@ import { availableParallelism } from 'node:os'
 import type { BlockNode } from '../shared/block/block-node.ts'
 import { configError, NBDError } from '../shared/errors/nbd-error.ts'
 import { reason } from '../shared/errors/system-error.ts'
+import type { QIOChannelPair } from '../shared/io/channel-pair.ts'
 import { IOThread } from '../shared/iothread/io-thread.ts'
 import { log } from '../shared/log/log.ts'
 import { NBD_HANDSHAKE_TIMEOUT_MS, NBD_MAX_IN_FLIGHT_BYTES } from '../shared/protocol/limits.ts'
@@ -132,9 +133,20 @@ export class NBDServer {
    * @throws NBDError of kind `config`
    */
   async listen(address: ListenAddress): Promise<NBDListener> {
-    const listener = await NBDListener.listen(address, (client) => this.#clients.accept(client))
+    const listener = await NBDListener.listen(address, ({ fd, peer }) =>
+      this.#clients.accept({ wire: fd, peer })
+    )
     this.#listeners.push(listener)
     return listener
+  }
+
+  /**
+   * Serves a client of this process, at the other end of an in-memory pair, as if it had connected. TLS is not asked of it.
+   *
+   * @param end one of `QIOChannelPair.create()`; the server's from now on
+   */
+  serveChannel(end: QIOChannelPair): void {
+    this.#clients.accept({ wire: end.detach(), peer: 'this process' })
   }
 
   /**

@@ -6,18 +6,25 @@
 import type { EntryPoint } from '../../shared/aio/entry-point.ts'
 import { log } from '../../shared/log/log.ts'
 import { NBD_MAX_WAITING_CONNECTIONS } from '../../shared/protocol/limits.ts'
-import { closeFd } from '../../shared/syscall/fd.ts'
-import type { Accepted } from '../listener/nbd-listener.ts'
 import { ConnectionState, type ConnectionCounters } from '../transmission/connection-state.ts'
 import { HelpingThreads } from './helping-threads.ts'
 import {
+  dropWire,
   notTaken,
   SERVE_CONNECTION,
   SERVE_NEGOTIATED,
   type ConnectionEnd,
-  type ConnectionHandOver
+  type ConnectionHandOver,
+  type Wire
 } from './serve-connection.ts'
 import { leastLoaded, type ServingThread } from './serving-thread.ts'
+
+/** Accepted, and not served yet. */
+interface Client {
+  /** Ours to drop. */
+  wire: Wire
+  peer: string
+}
 
 /** The threads that a client can be given to. */
 export interface ThreadsForClients {
@@ -53,7 +60,7 @@ export class AcceptedClients {
   readonly #threads: ThreadsForClients
   readonly #helping: HelpingThreads
   /** Accepted, and not yet given to a thread. */
-  readonly #waiting: Accepted[] = []
+  readonly #waiting: Client[] = []
   readonly #serving = new Set<Promise<void>>()
   #closing = false
   /** Some client has chosen an export. */
@@ -66,21 +73,21 @@ export class AcceptedClients {
   }
 
   /** @param client its descriptor is this object's to close */
-  accept(client: Accepted): void {
+  accept(client: Client): void {
     if (this.#serving.size < this.#options.maxConnections && !this.#closing) {
       this.#serve(client)
     } else if (this.#waiting.length < NBD_MAX_WAITING_CONNECTIONS && !this.#closing) {
       this.#waiting.push(client)
     } else {
       log.warn({ peer: client.peer }, 'too many clients wait for a place: refusing one')
-      closeFd(client.fd)
+      dropWire(client.wire)
     }
   }
 
   /** Takes nobody any more, and sends those away who wait. */
   refuse(): void {
     this.#closing = true
-    for (const { fd } of this.#waiting.splice(0)) closeFd(fd)
+    for (const { wire } of this.#waiting.splice(0)) dropWire(wire)
   }
 
   /** Resolves when all have gone; `refuse` comes before. */
@@ -103,7 +110,7 @@ export class AcceptedClients {
     }))
   }
 
-  #serve(client: Accepted): void {
+  #serve(client: Client): void {
     const served = this.#connection(client)
       .catch((error: unknown) => {
         log.error({ err: error, peer: client.peer }, 'a connection was lost')
@@ -117,18 +124,18 @@ export class AcceptedClients {
   }
 
   /** @returns whether the client got as far as an export */
-  async #connection({ fd, peer }: Accepted): Promise<boolean> {
+  async #connection({ wire, peer }: Client): Promise<boolean> {
     const { threads } = this.#threads
     const first = leastLoaded(threads)
     if (!first) {
-      closeFd(fd)
+      dropWire(wire)
       return false
     }
     const { server, handshakeTimeoutMs, maxInFlightBytes } = this.#options
     const handOver = {
       id: nextConnection++,
       server,
-      fd,
+      wire,
       taken: notTaken(),
       peer,
       state: ConnectionState.allocate(maxInFlightBytes),
@@ -140,7 +147,7 @@ export class AcceptedClients {
     })
     if (!moved) return negotiated
     const next = leastLoaded(this.#threads.threadsOf(moved.negotiated.exportName))
-    if (!next || this.#closing) closeFd(moved.fd)
+    if (!next || this.#closing) dropWire(moved.wire)
     else await this.#run(next, SERVE_NEGOTIATED, { ...handOver, ...moved, taken: notTaken() })
     return true
   }
@@ -157,8 +164,9 @@ export class AcceptedClients {
     try {
       return await this.#helping.watch({ id, server, peer, memory, thread }, thread.run(entry, handOver))
     } catch (error) {
-      // The thread died. What it had taken was closed with it.
-      if (Atomics.load(handOver.taken, 0) === 0) closeFd(handOver.fd)
+      // The thread died. A socket that it had taken was closed with it.
+      const { wire, taken } = handOver
+      if (typeof wire !== 'number' || Atomics.load(taken, 0) === 0) dropWire(wire)
       throw error
     } finally {
       serving.connections--

@@ -11,11 +11,14 @@ import { aioWaitKick, aioWaitWhile } from '../../shared/aio/aio-wait.ts'
 import { scheduleRemote, type BottomHalfHandle } from '../../shared/aio/bottom-half.ts'
 import { Coroutine, type CoroutineFn } from '../../shared/coroutine/coroutine.ts'
 import { NBDError } from '../../shared/errors/nbd-error.ts'
+import type { QIOChannel } from '../../shared/io/channel.ts'
+import { QIOChannelPair, type QIOChannelPairHandle } from '../../shared/io/channel-pair.ts'
 import { QIOChannelSocket, type SocketHandle } from '../../shared/io/channel-socket.ts'
 import { QIOChannelTLS } from '../../shared/io/channel-tls.ts'
 import { WindowReader } from '../../shared/io/window-reader.ts'
 import type { EntryPoint } from '../../shared/aio/entry-point.ts'
 import { log } from '../../shared/log/log.ts'
+import { closeFd } from '../../shared/syscall/fd.ts'
 import { exportTable } from '../export/export-table.ts'
 import { selectContexts } from '../export/meta-context.ts'
 import type { NBDMode } from '../negotiation/nbd-mode.ts'
@@ -25,14 +28,23 @@ import { ConnectionState } from '../transmission/connection-state.ts'
 import { ReadAhead } from '../transmission/read-ahead.ts'
 import { ReceiveLoop, type ReceiveLoopOptions } from '../transmission/receive-loop.ts'
 
+/** A descriptor of a connected socket, or one end of an in-memory pair. */
+export type Wire = number | QIOChannelPairHandle
+
+/** Ends a connection that nobody serves. */
+export function dropWire(wire: Wire): void {
+  if (typeof wire === 'number') closeFd(wire)
+  else void QIOChannelPair.open(wire).close()
+}
+
 /** What an IOThread is given with a connection. */
 export interface ConnectionHandOver {
   /** Of the connection, chosen by the main thread. */
   id: number
   /** Number of the server. */
   server: number
-  /** A descriptor of the connected socket; the IOThread's to close from when it has set `taken`. */
-  fd: number
+  /** The IOThread's to close from when it has set `taken`. */
+  wire: Wire
   /** One word of shared memory, 0 until then. */
   taken: Int32Array
   /** Who is at the other end, for the log. */
@@ -59,8 +71,8 @@ export interface NegotiatedConnection extends ConnectionHandOver {
 export interface ConnectionEnd {
   /** The client got as far as an export. */
   negotiated: boolean
-  /** It lives on, and is to be served elsewhere: `fd` is the receiver's. */
-  moved?: Pick<NegotiatedConnection, 'fd' | 'negotiated' | 'unread'>
+  /** It lives on, and is to be served elsewhere: `wire` is the receiver's. */
+  moved?: Pick<NegotiatedConnection, 'wire' | 'negotiated' | 'unread'>
 }
 
 /** What was negotiated, for another thread that serves the same export. */
@@ -166,8 +178,8 @@ export async function serveNegotiated(handOver: NegotiatedConnection): Promise<C
   return { negotiated: true }
 }
 
-function open({ fd, taken }: ConnectionHandOver): QIOChannelSocket {
-  const channel = new QIOChannelSocket(fd)
+function open({ wire, taken }: ConnectionHandOver): QIOChannelSocket | QIOChannelPair {
+  const channel = typeof wire === 'number' ? new QIOChannelSocket(wire) : QIOChannelPair.open(wire)
   Atomics.store(taken, 0, 1)
   return channel
 }
@@ -175,7 +187,7 @@ function open({ fd, taken }: ConnectionHandOver): QIOChannelSocket {
 /** @param body returns whether the connection goes on elsewhere */
 async function serveUntilClosed(
   { id, server, peer, state: memory }: ConnectionHandOver,
-  channel: QIOChannelSocket,
+  channel: QIOChannel,
   body: (connection: Connection) => CoroutineFn<boolean>
 ): Promise<ConnectionEnd> {
   const reader = new WindowReader(channel)
@@ -278,9 +290,9 @@ function* transmit(
   const { channel, reader } = connection
   const tls = channel instanceof QIOChannelTLS ? channel.protocol : undefined
   log.info({ peer, export: negotiated.exp.name, tls }, 'client uses an export')
-  // A TLS connection stays in the thread that did the handshake.
+  // A TLS connection stays in the thread that did the handshake, and an end of a pair has one user.
   const options: ReceiveLoopOptions =
-    onHelpWanted === undefined || tls !== undefined
+    onHelpWanted === undefined || !(channel instanceof QIOChannelSocket)
       ? {}
       : { mayShare: true, onHelpWanted: () => scheduleRemote(onHelpWanted) }
   connection.loop = new ReceiveLoop(channel, negotiated, new ConnectionState(state), reader, options)
@@ -289,16 +301,22 @@ function* transmit(
 
 /** Nothing of the connection is left in this thread. */
 function* giveUp(
-  channel: QIOChannelSocket,
+  channel: QIOChannelSocket | QIOChannelPair,
   reader: WindowReader,
   negotiated: Negotiated
 ): CoroutineFn<ConnectionEnd['moved']> {
   // The last answer may still be on its way.
   yield* channel.yield('out')
-  const { fd, unread } = channel.detach()
+  const { wire, unread } = detach(channel)
   // A copy, since posting a Buffer posts all of the memory that it is a part of.
   const bytes = new Uint8Array(Buffer.concat([reader.takeUnread(), unread]))
-  return { fd, negotiated: toDescription(negotiated), unread: bytes }
+  return { wire, negotiated: toDescription(negotiated), unread: bytes }
+}
+
+function detach(channel: QIOChannelSocket | QIOChannelPair): { wire: Wire; unread: Buffer } {
+  if (channel instanceof QIOChannelPair) return { wire: channel.detach(), unread: Buffer.alloc(0) }
+  const { fd, unread } = channel.detach()
+  return { wire: fd, unread }
 }
 
 const toDescription = ({ exp, mode, contexts }: Negotiated): NegotiatedDescription => ({

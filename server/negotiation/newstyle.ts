@@ -6,7 +6,7 @@
 import { protocolError } from '../../shared/errors/nbd-error.ts'
 import type { CoroutineFn } from '../../shared/coroutine/coroutine.ts'
 import type { QIOChannel } from '../../shared/io/channel.ts'
-import { QIOChannelTLS } from '../../shared/io/channel-tls.ts'
+import { QIOChannelSocket } from '../../shared/io/channel-socket.ts'
 import type { WindowReader } from '../../shared/io/window-reader.ts'
 import { writeBytes } from '../../shared/io/write-bytes.ts'
 import { log } from '../../shared/log/log.ts'
@@ -115,7 +115,8 @@ export function* negotiate(
       }
       continue
     }
-    if (option !== NBD_OPT_ABORT && exports.tls?.required && !(channel instanceof QIOChannelTLS)) {
+    // Within a process there is nobody between.
+    if (option !== NBD_OPT_ABORT && exports.tls?.required && channel instanceof QIOChannelSocket) {
       if (option === NBD_OPT_EXPORT_NAME)
         throw protocolError('NBD_OPT_EXPORT_NAME without TLS, which is required')
       yield* reader.discard(length)

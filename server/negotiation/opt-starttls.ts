@@ -34,7 +34,8 @@ export function* optStartTls(
   if (!policy) {
     yield* refuse(NBD_REP_ERR_POLICY, 'this server has no credentials for TLS')
   } else if (!(channel instanceof QIOChannelSocket)) {
-    yield* refuse(NBD_REP_ERR_INVALID, 'TLS is negotiated already')
+    const why = channel instanceof QIOChannelTLS ? 'TLS is negotiated already' : 'there is no socket for TLS'
+    yield* refuse(NBD_REP_ERR_INVALID, why)
   } else if (length > 0) {
     yield* refuse(NBD_REP_ERR_INVALID, 'NBD_OPT_STARTTLS takes no payload')
   } else {

@@ -69,6 +69,7 @@ export class QIOChannelPair extends QIOChannel {
   readonly #inRing: Uint8Array
   readonly #outRing: Uint8Array
   readonly #ends = new ChannelEnds()
+  #detached = false
 
   private constructor(handle: QIOChannelPairHandle, siblings?: Siblings) {
     super()
@@ -115,6 +116,14 @@ export class QIOChannelPair extends QIOChannel {
       for (const end of this.#siblings.ends) end.#waiters.wakeAll()
     }
     return this.#handle
+  }
+
+  /** Gives this end up without ending it: it can only be opened anew, in this thread or another. */
+  detach(): QIOChannelPairHandle {
+    const { handle } = this
+    this.#detached = true
+    this.#ends.close()
+    return handle
   }
 
   override readv(iov: readonly IOVec[]): number {
@@ -197,6 +206,7 @@ export class QIOChannelPair extends QIOChannel {
 
   /** Ends both directions; the peer can still read what is on its way. */
   override async close(): Promise<void> {
+    if (this.#detached) return
     this.#ends.close()
     this.shutdown('both')
   }
