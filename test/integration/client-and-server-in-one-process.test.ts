@@ -9,6 +9,8 @@ import {
   type NBDServerOptions
 } from '../../server/index.ts'
 import { openImage } from '../../shared/block/index.ts'
+import { setLogLevel } from '../../shared/log/log.ts'
+import { DIE } from '../helpers/raw-entry-points.ts'
 import { requires } from '../helpers/requires.ts'
 import { TestCA } from '../helpers/tls-certs.ts'
 import { waitFor, within } from '../helpers/wait-for.ts'
@@ -94,6 +96,24 @@ void t.test('in process - a place among the connections is waited for', async (t
   const disk = await within('its turn', second)
   await disk.close()
 })
+
+void t.test('in process - the thread that serves it dies', async (t) => {
+  setLogLevel('silent')
+  const thread = await IOThread.start('io0')
+  t.teardown(() => thread.stop())
+  const server = await start(t)
+  await server.addExport(await openImage({ image: 'memory:1M' }), { iothreads: [thread] })
+  const disk = await join(server)
+  await thread.run(DIE, 'out of luck').catch(() => undefined)
+  const lost = await within('an error', failureOf(readOn(disk)))
+  t.equal(lost.kind, 'transport')
+  await disk.close()
+})
+
+/** Until it fails. */
+async function readOn(disk: NBDDisk): Promise<never> {
+  for (;;) await disk.read(0, 512)
+}
 
 void t.test('in process - TLS is not asked of it', requires('certtool'), async (t) => {
   const { folder } = TestCA.make(t).server()
