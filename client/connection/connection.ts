@@ -11,7 +11,6 @@ import { constants } from 'node:os'
 import { Coroutine } from '../../shared/coroutine/coroutine.ts'
 import { bugError, NBDError } from '../../shared/errors/nbd-error.ts'
 import type { QIOChannel } from '../../shared/io/channel.ts'
-import { QIOChannelTLS } from '../../shared/io/channel-tls.ts'
 import { WindowReader } from '../../shared/io/window-reader.ts'
 import { NBD_EOVERFLOW } from '../../shared/protocol/constants.ts'
 import { negotiate } from '../negotiation/newstyle.ts'
@@ -28,7 +27,7 @@ export type ConnectionState = 'READY' | 'DEAD' | 'CLOSED'
 
 export class Connection {
   readonly negotiated: Negotiated
-  /** All that follows the handshake goes by TLS. */
+  /** All that follows goes by TLS. */
   readonly tls: boolean
   readonly #channel: QIOChannel
   readonly #transmission: Transmission
@@ -37,9 +36,9 @@ export class Connection {
   #state: ConnectionState = 'READY'
   #reason: NBDError | undefined
 
-  private constructor({ channel, reader }: Negotiating, negotiated: Negotiated) {
+  private constructor({ channel, reader }: Negotiating, negotiated: Negotiated, secure: boolean) {
     this.negotiated = negotiated
-    this.tls = channel instanceof QIOChannelTLS
+    this.tls = secure
     this.#channel = channel
     this.#transmission = new Transmission(channel, reader, negotiated)
     this.#ended = this.#run()
@@ -64,7 +63,7 @@ export class Connection {
         left,
         timeoutMs
       )
-      const connection = new Connection(negotiating, negotiated)
+      const connection = new Connection(negotiating, negotiated, target.secure ?? target.tls !== undefined)
       if (Number.isSafeInteger(negotiated.size)) return connection
       await connection.close()
       throw new NBDError('request', 'the export is larger than 2^53 - 1 bytes, which is not supported', {

@@ -14,6 +14,7 @@ import { stringProblem } from '../../shared/protocol/string.ts'
 import { formatUri, parseUri } from '../../shared/protocol/uri.ts'
 import type { TLSParameters } from '../../shared/protocol/uri-tls.ts'
 import { clientTls, type ClientTLS } from './client-tls.ts'
+import { openWebsocket, parseWebsocketUrl } from './websocket.ts'
 
 /** A server that has no URI. */
 export type ConnectTarget = { exportName?: string } & (
@@ -26,6 +27,8 @@ export type ConnectTarget = { exportName?: string } & (
        */
       stdio?: boolean
     }
+  /** URL of a WebSocket (`ws://` or `wss://`) that carries NBD in binary messages, with the sub-protocol `binary`. */
+  | { websocket: string }
   /** A stream of bytes that nobody else uses, where a server's greeting comes first. It is ended by `close`. */
   | { stream: Duplex }
   /** One end of an in-memory pair, for example, of which a server has the other. It is closed by `close`. */
@@ -36,8 +39,10 @@ export interface Target {
   /** For messages. */
   readonly name: string
   readonly exportName: string
-  /** What TLS is required with; absent: no TLS. */
+  /** What NBD_OPT_STARTTLS is required with; absent: no TLS. */
   readonly tls: ClientTLS | undefined
+  /** TLS is below the channels already. */
+  readonly secure?: boolean
   /** `open` may be called again, also for several connections at a time. */
   readonly reopens: boolean
 
@@ -68,6 +73,7 @@ export function targetOf(target: string | ConnectTarget, tls: TLSParameters | un
   const { exportName = '' } = target
   const problem = stringProblem(exportName)
   if (problem !== undefined) throw configError(`the export's name ${problem}`)
+  if ('websocket' in target) return { exportName, ...websocketTarget(target.websocket, tls) }
   const common = { exportName, tls: tls && clientTls(tls, undefined) }
   if ('command' in target) {
     const [program, ...args] = target.command
@@ -91,6 +97,22 @@ function uriTarget(text: string, tls: TLSParameters | undefined): Target {
     tls: parameters && inContext(name, () => clientTls(parameters, address)),
     reopens: true,
     open: (timeoutMs) => connectSocket(address, timeoutMs),
+    close: async () => undefined
+  }
+}
+
+/** TLS is where the URL has it, and nowhere else. */
+function websocketTarget(url: string, tls: TLSParameters | undefined): Omit<Target, 'exportName'> {
+  const address = parseWebsocketUrl(url)
+  const { secure } = address
+  if (tls && !secure) throw configError(`'${url}' is without TLS: write 'wss://'`)
+  const creds = secure ? inContext(url, () => clientTls(tls ?? {}, address)) : undefined
+  return {
+    name: url,
+    tls: undefined,
+    secure,
+    reopens: true,
+    open: (timeoutMs) => openWebsocket(address, creds, timeoutMs),
     close: async () => undefined
   }
 }

@@ -1,0 +1,80 @@
+/**
+ * NBD in a WebSocket, for servers behind an HTTP gateway: `ws://HOST:PORT/PATH`, and `wss` with TLS below it.
+ *
+ * @see RFC 6455, section 3; QEMU docs/interop/vnc-ws.txt has the same sub-protocol
+ */
+import { constants } from 'node:os'
+import { Coroutine } from '../../shared/coroutine/coroutine.ts'
+import { configError, NBDError } from '../../shared/errors/nbd-error.ts'
+import { QIOChannelTLS } from '../../shared/io/channel-tls.ts'
+import { QIOChannelWebsock } from '../../shared/io/channel-websock.ts'
+import type { QIOChannel } from '../../shared/io/channel.ts'
+import { connectSocket } from '../../shared/io/connect.ts'
+import type { ClientTLS } from './client-tls.ts'
+
+export interface WebsocketAddress {
+  host: string
+  port: number
+  /** As it is sent to the server. */
+  authority: string
+  path: string
+  /** TLS is below it. */
+  secure: boolean
+}
+
+/** @throws NBDError of kind `config` */
+export function parseWebsocketUrl(text: string): WebsocketAddress {
+  const url = URL.canParse(text) ? new URL(text) : undefined
+  if (!url || !/^wss?:$/.test(url.protocol))
+    throw configError(`'${text}' is not the URL of a WebSocket: it must begin with 'ws://' or 'wss://'`)
+  if (url.username !== '' || url.password !== '' || url.hash !== '')
+    throw configError(`'${text}': the URL of a WebSocket has neither user nor fragment`)
+  const secure = url.protocol === 'wss:'
+  return {
+    host: url.hostname.replace(/^\[(.*)\]$/, '$1'),
+    port: Number(url.port || (secure ? 443 : 80)),
+    authority: url.host,
+    path: url.pathname + url.search,
+    secure
+  }
+}
+
+/**
+ * Connects, and shakes hands up to the WebSocket.
+ *
+ * @param tls undefined unless `secure`
+ * @returns a channel, the caller's to close
+ * @throws NBDError of kind `transport` or `protocol`
+ */
+export async function openWebsocket(
+  { host, port, authority, path }: WebsocketAddress,
+  tls: ClientTLS | undefined,
+  timeoutMs: number
+): Promise<QIOChannel> {
+  const start = performance.now()
+  const socket = await connectSocket({ host, port }, timeoutMs)
+  let channel: QIOChannel = socket
+  let late = false
+  const timer = setTimeout(
+    () => {
+      late = true
+      channel.shutdown('both')
+    },
+    Math.max(0, timeoutMs - (performance.now() - start))
+  )
+  try {
+    if (tls) {
+      const secured = QIOChannelTLS.newClient(socket.detach(), tls.creds, tls.hostname)
+      channel = secured
+      await Coroutine.start(() => secured.handshake(timeoutMs))
+    }
+    return await Coroutine.start(() => QIOChannelWebsock.connect(channel, authority, { path }))
+  } catch (error) {
+    await channel.close()
+    if (!late) throw error
+    const text = `the WebSocket was not there within ${timeoutMs} ms`
+    throw new NBDError('transport', text, { errno: constants.errno.ETIMEDOUT, cause: error })
+  } finally {
+    clearTimeout(timer)
+  }
+}
