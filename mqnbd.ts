@@ -5,6 +5,7 @@ import { hideBin } from 'yargs/helpers'
 import { buildCompare } from './client/cli/compare-options.ts'
 import { buildCopy } from './client/cli/copy-options.ts'
 import { buildDump } from './client/cli/dump-options.ts'
+import { buildBench } from './client/cli/bench-options.ts'
 import { buildInfo } from './client/cli/info-options.ts'
 import { withProgressFd } from './client/cli/progress-options.ts'
 import { buildServe } from './server/cli/serve-options.ts'
@@ -20,7 +21,7 @@ function fail(message: string, status: number): never {
 
 await yargs(withProgressFd(hideBin(process.argv)))
   .scriptName('mqnbd')
-  .usage('mqnbd COMMAND [options]\n\nA multi-queue NBD (Network Block Device) server.')
+  .usage('mqnbd COMMAND [options]\n\nA multi-queue NBD (Network Block Device) server, and clients.')
   .command(
     'serve [image]',
     'Serve an image to NBD clients',
@@ -39,6 +40,9 @@ await yargs(withProgressFd(hideBin(process.argv)))
   )
   .command('dump [uri]', 'Print a disk as a hex dump', buildDump, async (args) =>
     process.exit(await (await import('./client/cli/dump.ts')).runDump(args))
+  )
+  .command('bench [uri]', 'Measure what an export can do', buildBench, async (args) =>
+    process.exit(await (await import('./client/cli/bench.ts')).bench(args))
   )
   .demandCommand(1, 'which COMMAND?')
   .strictCommands()
