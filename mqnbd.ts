@@ -8,6 +8,7 @@ import { buildDump } from './client/cli/dump-options.ts'
 import { buildBench } from './client/cli/bench-options.ts'
 import { buildInfo } from './client/cli/info-options.ts'
 import { withProgressFd } from './client/cli/progress-options.ts'
+import { buildShell } from './client/cli/shell-options.ts'
 import { buildServe } from './server/cli/serve-options.ts'
 import { printable } from './shared/config/printable.ts'
 import { NBDError } from './shared/errors/nbd-error.ts'
@@ -43,6 +44,9 @@ await yargs(withProgressFd(hideBin(process.argv)))
   )
   .command('bench [uri]', 'Measure what an export can do', buildBench, async (args) =>
     process.exit(await (await import('./client/cli/bench.ts')).bench(args))
+  )
+  .command('shell [URI]', 'Use an export from JavaScript', buildShell, async (args) =>
+    process.exit(await (await import('./client/cli/shell.ts')).shell(args))
   )
   .demandCommand(1, 'which COMMAND?')
   .strictCommands()
