@@ -5,6 +5,7 @@ import { hideBin } from 'yargs/helpers'
 import { buildCompare } from './client/cli/compare-options.ts'
 import { buildCopy } from './client/cli/copy-options.ts'
 import { buildDump } from './client/cli/dump-options.ts'
+import { buildAttach, buildDetach } from './client/cli/attach-options.ts'
 import { buildBench } from './client/cli/bench-options.ts'
 import { buildInfo } from './client/cli/info-options.ts'
 import { withProgressFd } from './client/cli/progress-options.ts'
@@ -47,6 +48,12 @@ await yargs(withProgressFd(hideBin(process.argv)))
   )
   .command('shell [URI]', 'Use an export from JavaScript', buildShell, async (args) =>
     process.exit(await (await import('./client/cli/shell.ts')).shell(args))
+  )
+  .command('attach [device] [uri]', 'Make an export a block device (Linux)', buildAttach, async (args) =>
+    process.exit(await (await import('./client/cli/attach.ts')).attach(args))
+  )
+  .command('detach [device]', 'End what attach has begun', buildDetach, async (args) =>
+    process.exit(await (await import('./client/cli/detach.ts')).detach(args))
   )
   .demandCommand(1, 'which COMMAND?')
   .strictCommands()

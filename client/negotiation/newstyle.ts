@@ -1,9 +1,9 @@
 /**
  * The client's half of the newstyle handshake.
  *
- * With TLS, that comes first. Fixed newstyle servers are asked for structured replies, the context base:allocation, and the export by NBD_OPT_GO;
- * what they refuse of the first two we do without. A server without NBD_OPT_GO, or without fixed newstyle, where no
- * option has a reply, is asked by NBD_OPT_EXPORT_NAME.
+ * With TLS, that comes first. Fixed newstyle servers are asked for structured replies, the context base:allocation, and
+ * the export by NBD_OPT_GO; what they refuse of the first two we do without. A server without NBD_OPT_GO, or without fixed
+ * newstyle, where no option has a reply, is asked by NBD_OPT_EXPORT_NAME.
  *
  * @see doc/proto.md "Newstyle negotiation"; nbd_receive_negotiate in QEMU's nbd/client.c
  */
@@ -42,6 +42,12 @@ export interface NegotiationOptions {
   tls?: { creds: TLSCreds; hostname: string } | undefined
 }
 
+/** What a client would like to have, and can do without. */
+export interface Wishes {
+  /** Structured replies. */
+  structured: boolean
+}
+
 /**
  * Negotiates with a server.
  *
@@ -51,7 +57,8 @@ export interface NegotiationOptions {
  */
 export function* negotiate(
   connection: Negotiating,
-  { exportName, tls }: NegotiationOptions
+  { exportName, tls }: NegotiationOptions,
+  wishes: Wishes = { structured: true }
 ): CoroutineFn<Negotiated> {
   const { fixed, noZeroes } = yield* greet(connection.channel, connection.reader)
   let exchange = new OptionExchange(connection.channel, connection.reader)
@@ -71,7 +78,7 @@ export function* negotiate(
   try {
     if (tls) exchange = yield* optStartTls(connection, exchange, tls)
     const { reader } = connection
-    const structured = yield* optStructuredReply(exchange)
+    const structured = wishes.structured && (yield* optStructuredReply(exchange))
     const allocationId = structured ? yield* optSetMetaContext(exchange, exportName) : undefined
     const description =
       (yield* optGo(exchange, exportName)) ?? (yield* optExportName(exchange, reader, exportName, noZeroes))
