@@ -3,7 +3,7 @@ import * as path from 'node:path'
 import t from 'tap'
 import { connect } from '../../client/index.ts'
 import { allRefused, isRefusal } from '../helpers/command-line.ts'
-import { Launched } from '../helpers/launched.ts'
+import { Launched, run } from '../helpers/launched.ts'
 import { MQNBD, mqnbd, Mqnbd } from '../helpers/mqnbd.ts'
 import { tempDir } from '../helpers/temp-dir.ts'
 import { waitFor, within } from '../helpers/wait-for.ts'
@@ -188,6 +188,15 @@ void t.test('bench - Ctrl-C ends it early and prints what there is', async (t) =
   const report = JSON.parse(launched.stdout) as Report
   t.equal(report.interrupted, true)
   t.ok(report.reads.requests > 0)
+})
+
+void t.test('bench - a server that goes away is told in one line', async (t) => {
+  const { server } = await servePattern(t)
+  const bench = run(t, process.execPath, [MQNBD, 'bench', server.uri, '--runtime', '3600'])
+  const before = cpuSeconds(server.process.pid)
+  await waitFor('the server to be busy', () => cpuSeconds(server.process.pid) > before + 0.2)
+  server.process.child.kill('SIGKILL')
+  isRefusal(t, await bench, 1, /NBD_CMD_READ/, 'a lost connection')
 })
 
 /** Of a process, in its own code: utime of proc(5), in hundredths. */
