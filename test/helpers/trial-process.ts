@@ -1,6 +1,5 @@
 /** A server over a node of the driver `test-trial`, in a process of its own: for its memory, its log and its end. */
 import * as fs from 'node:fs'
-import * as path from 'node:path'
 import { fileURLToPath } from 'node:url'
 import type { Test } from 'tap'
 import type { ServerCounters } from '../../server/nbd-server.ts'
@@ -11,26 +10,29 @@ import { tempDir } from './temp-dir.ts'
 import { startTrial, type TrialServerOptions } from './trial-server.ts'
 
 const PROGRAM = fileURLToPath(import.meta.url)
-const READY = 'ready\n'
+
+export interface TrialProcessOptions extends TrialServerOptions {
+  /** `warn` unless it is given. */
+  logLevel?: 'info' | 'warn'
+}
 
 export class TrialProcess implements Endpoint {
   readonly process: Launched
-  readonly socket: string
+  readonly socket: string | undefined
   readonly uri: string
   #asked = 0
 
-  private constructor(process: Launched, socket: string) {
+  private constructor(process: Launched, { socket, uri }: Endpoint) {
     this.process = process
     this.socket = socket
-    this.uri = `nbd+unix:///?socket=${socket}`
+    this.uri = uri
   }
 
   /** Ended with the test. */
-  static async serve(t: Test, options: TrialServerOptions): Promise<TrialProcess> {
-    const folder = tempDir(t)
-    const launched = new Launched(t, process.execPath, [PROGRAM, folder, JSON.stringify(options)])
-    await launched.output('stdout', new RegExp(`^${READY}`))
-    return new TrialProcess(launched, path.join(folder, 's'))
+  static async serve(t: Test, options: TrialProcessOptions): Promise<TrialProcess> {
+    const launched = new Launched(t, process.execPath, [PROGRAM, tempDir(t), JSON.stringify(options)])
+    const [, endpoint] = await launched.output('stdout', /^ready (.*)\n/)
+    return new TrialProcess(launched, JSON.parse(endpoint!) as Endpoint)
   }
 
   /** Not at the same time as another call. */
@@ -42,18 +44,18 @@ export class TrialProcess implements Endpoint {
   }
 }
 
-async function run(folder: string, options: TrialServerOptions): Promise<void> {
-  setLogLevel('warn')
+async function run(folder: string, { logLevel = 'warn', ...options }: TrialProcessOptions): Promise<void> {
+  setLogLevel(logLevel)
   const ends: (() => Promise<void>)[] = []
-  const { server } = await startTrial({ teardown: (end) => ends.push(end) }, folder, options)
+  const { server, socket, uri } = await startTrial({ teardown: (end) => ends.push(end) }, folder, options)
   let asked = 0
   process.on('SIGUSR2', () => {
     const number = asked++
     void server.counters().then((counters) => fs.writeSync(1, `${number} ${JSON.stringify(counters)}\n`))
   })
   process.once('SIGTERM', () => void Promise.all(ends.map((end) => end())).then(() => process.exit(0)))
-  fs.writeSync(1, READY)
+  fs.writeSync(1, `ready ${JSON.stringify({ socket, uri })}\n`)
 }
 
 if (process.argv[1] === PROGRAM)
-  await run(process.argv[2]!, JSON.parse(process.argv[3]!) as TrialServerOptions)
+  await run(process.argv[2]!, JSON.parse(process.argv[3]!) as TrialProcessOptions)

@@ -6,6 +6,7 @@ import { openImage } from '../../shared/block/index.ts'
 import { openNode } from '../../shared/block/driver-registry.ts'
 import { IOThread } from '../../shared/iothread/io-thread.ts'
 import type { IOThreadProperties } from '../../shared/iothread/io-thread-properties.ts'
+import type { Endpoint } from './raw-stream.ts'
 import { tempDir } from './temp-dir.ts'
 import {
   controlOf,
@@ -27,17 +28,17 @@ export interface TrialServerOptions {
   heldBelow?: number
   /** Whether they are held back from the start. */
   held?: boolean
+  /** On TCP instead of a Unix socket. */
+  tcp?: boolean
   server?: NBDServerOptions
   /** Of the threads. */
   properties?: Partial<IOThreadProperties>
 }
 
-export interface TrialServer {
+export interface TrialServer extends Endpoint {
   server: NBDServer
   threads: IOThread[]
   control: TrialControl
-  socket: string
-  uri: string
 }
 
 /** What ends a server. */
@@ -51,11 +52,11 @@ export async function startTrial(
   folder: string,
   trialOptions: TrialServerOptions
 ): Promise<TrialServer> {
-  const { threads: count, image, busyMs = 0, heldBelow = 0, held = false, properties } = trialOptions
+  const { threads: count, image, busyMs = 0, heldBelow = 0, held = false } = trialOptions
   registerTrial()
   const threads: IOThread[] = []
   for (let i = 0; i < count; i++) {
-    const thread = await IOThread.start(`io${i}`, properties)
+    const thread = await IOThread.start(`io${i}`, trialOptions.properties)
     await thread.run(REGISTER_TRIAL, undefined)
     threads.push(thread)
   }
@@ -69,9 +70,18 @@ export async function startTrial(
   const control = controlOf(node)
   control.held = held
   await server.addExport(node, { iothreads: threads })
+  const address = await listen(server, folder, trialOptions.tcp ?? false)
+  return { server, threads, control, ...address }
+}
+
+async function listen(server: NBDServer, folder: string, tcp: boolean): Promise<Endpoint> {
+  if (tcp) {
+    const { port } = await server.listen({ host: '127.0.0.1', port: 0 })
+    return { socket: undefined, uri: `nbd://127.0.0.1:${port}` }
+  }
   const socket = path.join(folder, 's')
   await server.listen({ path: socket })
-  return { server, threads, control, socket, uri: `nbd+unix:///?socket=${socket}` }
+  return { socket, uri: `nbd+unix:///?socket=${socket}` }
 }
 
 export const serveTrial = (t: Test, options: TrialServerOptions): Promise<TrialServer> =>

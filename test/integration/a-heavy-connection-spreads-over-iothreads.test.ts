@@ -8,6 +8,7 @@ import { DIE } from '../helpers/raw-entry-points.ts'
 import { RawClient } from '../helpers/raw-client.ts'
 import { NBD_CMD_READ } from '../helpers/raw-constants.ts'
 import { request } from '../helpers/raw-wire.ts'
+import { atWork, requestsById } from '../helpers/spread-client.ts'
 import { waitFor, within } from '../helpers/wait-for.ts'
 
 setLogLevel('silent')
@@ -30,25 +31,14 @@ async function fill(disk: NBDDisk): Promise<Buffer> {
   return bytes
 }
 
-/** How many threads have taken requests since `before`. */
-async function atWork({ server }: BusyServer, before: Map<string, number>): Promise<number> {
-  const { iothreads } = await server.counters()
-  return iothreads.filter(({ id, requests }) => requests > (before.get(id) ?? 0)).length
-}
-
-async function requestsById({ server }: BusyServer): Promise<Map<string, number>> {
-  const { iothreads } = await server.counters()
-  return new Map(iothreads.map(({ id, requests }) => [id, requests]))
-}
-
 void t.test('one connection - several heavy requests at a time are served by several threads', async (t) => {
   const served = await serveBusy(t, { threads: 3, size: 4 * MiB, busyMs: 1 })
   const disk = await connect(served.uri)
   const bytes = await fill(disk)
-  const before = await requestsById(served)
+  const before = await requestsById(served.server)
   let spread = false
   const watching = waitFor('all threads to take part', async () => {
-    spread = (await atWork(served, before)) === 3
+    spread = (await atWork(served.server, before)) === 3
     return spread
   })
   await keepBusy(

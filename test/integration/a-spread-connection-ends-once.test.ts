@@ -9,8 +9,9 @@ import { RawClient } from '../helpers/raw-client.ts'
 import { NBD_CMD_DISC, NBD_CMD_READ, NBD_CMD_WRITE } from '../helpers/raw-constants.ts'
 import { KiB, MiB, request } from '../helpers/raw-wire.ts'
 import type { Test } from '../helpers/requires.ts'
+import { atWork, reads, requestsById, spreadClient } from '../helpers/spread-client.ts'
 import { TrialProcess } from '../helpers/trial-process.ts'
-import { serveTrial, untilSpread, type TrialServer } from '../helpers/trial-server.ts'
+import { serveTrial, type TrialServer } from '../helpers/trial-server.ts'
 import { waitFor } from '../helpers/wait-for.ts'
 
 setLogLevel('silent')
@@ -25,33 +26,13 @@ const MAX_STREAMS = 50
 const serve = (t: Test, heldBelow = LINE): Promise<TrialServer> =>
   serveTrial(t, { threads: THREADS, image: emptyImage(t, SIZE), busyMs: 1, heldBelow })
 
-const reads = (count: number, offset: number, length: number): Buffer =>
-  Buffer.concat(
-    Array.from({ length: count }, (_, i) =>
-      request({ type: NBD_CMD_READ, cookie: BigInt(i), offset, length })
-    )
-  )
-
-/** A client whose connection several threads serve, with nothing in flight. */
-async function spreadClient(t: Test, served: TrialServer): Promise<RawClient> {
-  const client = await RawClient.transmit(t, served)
-  let enough = false
-  const spreading = untilSpread(served, 3).then(() => (enough = true))
-  while (!enough) {
-    client.send(reads(16, LINE, 512))
-    for (let i = 0; i < 16; i++) await client.simpleReply(() => 512)
-  }
-  await spreading
-  return client
-}
-
 const allFree = (served: TrialServer): Promise<boolean> =>
   waitFor('all threads to be free', async () => (await served.server.counters()).connections.length === 0)
 
 void t.test('DISC - the stream ends behind the replies of all threads', async (t) => {
   const served = await serve(t)
-  const client = await spreadClient(t, served)
-  const before = new Map((await served.server.counters()).iothreads.map(({ id, requests }) => [id, requests]))
+  const client = await spreadClient(t, served, LINE)
+  const before = await requestsById(served.server)
   served.control.held = true
   const payload = crypto.randomBytes(1000)
   const held = [
@@ -60,9 +41,8 @@ void t.test('DISC - the stream ends behind the replies of all threads', async (t
   ].map((fields, i) => ({ ...fields, cookie: BigInt(i) }))
   client.send(Buffer.concat([...held.map(request), request({ type: NBD_CMD_DISC })]))
   await waitFor('all requests to be held back', () => served.control.waiting === held.length)
-  const { iothreads } = await served.server.counters()
-  const atWork = iothreads.filter(({ id, requests }) => requests > before.get(id)!).length
-  t.ok(atWork > 1, `${atWork} threads have taken them`)
+  const threads = await atWork(served.server, before)
+  t.ok(threads > 1, `${threads} threads have taken them`)
   t.equal(client.pending, 0)
   served.control.held = false
   const seen = new Set<bigint>()
@@ -99,9 +79,9 @@ void t.test('garbage - ends the connection in all threads, is told once, and har
     await client.closed()
     await waitFor('the threads to be free', async () => (await server.counters()).connections.length === 1)
     await bystander.goesOn()
+    await waitFor('its end to be told', () => server.process.stderr.includes('0xbad00bad'))
     const told = server.process.stderr.match(/connection ended/g) ?? []
     t.equal(told.length, round)
-    t.match(server.process.stderr, /0xbad00bad/)
   }
   await bystander.stop()
 })
@@ -118,18 +98,18 @@ const stages: Record<string, (t: Test, served: TrialServer) => Promise<RawClient
     return client
   },
   'in the middle of a payload, spread': async (t, served) => {
-    const client = await spreadClient(t, served)
+    const client = await spreadClient(t, served, LINE)
     const write = request({ type: NBD_CMD_WRITE, offset: LINE, payload: Buffer.alloc(4 * MiB, 1) })
     await client.sent(Buffer.concat([reads(20, LINE, 512), write.subarray(0, 3 * MiB)]))
     return client
   },
   'in the middle of a request, spread': async (t, served) => {
-    const client = await spreadClient(t, served)
+    const client = await spreadClient(t, served, LINE)
     await client.sent(reads(20, LINE, 512).subarray(0, -11))
     return client
   },
   'with replies unread, spread': async (t, served) => {
-    const client = await spreadClient(t, served)
+    const client = await spreadClient(t, served, LINE)
     client.socket.pause()
     const before = (await served.server.counters()).connections[0]!.requests
     client.send(reads(200, LINE, MiB))
@@ -140,7 +120,7 @@ const stages: Record<string, (t: Test, served: TrialServer) => Promise<RawClient
     return client
   },
   'with requests held back, spread': async (t, served) => {
-    const client = await spreadClient(t, served)
+    const client = await spreadClient(t, served, LINE)
     served.control.held = true
     client.send(reads(20, 0, 512))
     await waitFor('requests that wait', () => served.control.waiting === 20)
@@ -152,7 +132,7 @@ void t.test('requests that a thread had kept are not served to the next client',
   const served = await serve(t)
   for (let round = 0; round < 20; round++) {
     // It checks each reply: one to a request of the client before would not fit.
-    const client = await spreadClient(t, served)
+    const client = await spreadClient(t, served, LINE)
     const { requests } = (await served.server.counters()).connections[0]!
     client.send(reads(64, LINE, 10 * KiB))
     await waitFor(
