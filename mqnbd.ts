@@ -13,12 +13,19 @@ import { buildShell } from './client/cli/shell-options.ts'
 import { buildServe } from './server/cli/serve-options.ts'
 import { printable } from './shared/config/printable.ts'
 import { NBDError } from './shared/errors/nbd-error.ts'
+import { reason } from './shared/errors/system-error.ts'
 
 const USAGE_ERROR = 2
 
 function fail(message: string, status: number): never {
   process.stderr.write(`mqnbd: ${message}\n`)
   process.exit(status)
+}
+
+try {
+  process.cwd()
+} catch (error) {
+  fail(`the working directory cannot be used: ${reason(error)}`, 1)
 }
 
 await yargs(withProgressFd(hideBin(process.argv)))
