@@ -60,7 +60,9 @@ void t.test('command - the program ends with whoever runs it', requires('nbdkit'
       import { connect } from '${CLIENT}'
       await connect(${JSON.stringify({ command, stdio })})
       console.log('connected')`
-    const user = new Launched(t, process.execPath, ['--input-type=module', '-e', script])
+    // What a killed process leaves goes with the test.
+    const env = { TMPDIR: tempDir(t) }
+    const user = new Launched(t, process.execPath, ['--input-type=module', '-e', script], env)
     await user.output('stdout', /^connected\n/)
     const pid = pidIn(pidFile)
     t.ok(isAlive(pid))
