@@ -20,10 +20,7 @@ import {
   NBD_REP_ERR_UNSUP
 } from '../helpers/raw-constants.ts'
 import { infoPayload, metaPayload, MiB, option } from '../helpers/raw-wire.ts'
-import { requires } from '../helpers/requires.ts'
-import { serveTls } from '../helpers/tls-server.ts'
-
-const needs = requires('certtool')
+import { needs, serveTls } from '../helpers/tls-server.ts'
 
 void t.test('R9 - FORCEDTLS', needs, async (t) => {
   const { server, client: options } = await serveTls(t)

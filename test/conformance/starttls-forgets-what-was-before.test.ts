@@ -12,10 +12,7 @@ import {
   NBD_REP_ERR_INVALID
 } from '../helpers/raw-constants.ts'
 import { metaPayload, option } from '../helpers/raw-wire.ts'
-import { requires } from '../helpers/requires.ts'
-import { serveTls } from '../helpers/tls-server.ts'
-
-const needs = requires('certtool')
+import { needs, serveTls } from '../helpers/tls-server.ts'
 
 void t.test('STARTTLS - what came in plain text', needs, async (t) => {
   const { server, client: options } = await serveTls(t, '--tls', 'on', '--log-level', 'warn')

@@ -2,11 +2,8 @@ import t from 'tap'
 import { RawClient } from '../helpers/raw-client.ts'
 import { NBD_OPT_LIST, NBD_OPT_STARTTLS, NBD_REP_ERR_INVALID } from '../helpers/raw-constants.ts'
 import { MiB } from '../helpers/raw-wire.ts'
-import { requires } from '../helpers/requires.ts'
 import { TestCA } from '../helpers/tls-certs.ts'
-import { clientOptions, serveTls } from '../helpers/tls-server.ts'
-
-const needs = requires('certtool')
+import { needs, clientOptions, serveTls } from '../helpers/tls-server.ts'
 
 for (const [mode, args] of [
   ['FORCEDTLS', []],

@@ -10,10 +10,7 @@ import {
   NBD_REP_ERR_UNKNOWN
 } from '../helpers/raw-constants.ts'
 import { infoPayload } from '../helpers/raw-wire.ts'
-import { requires } from '../helpers/requires.ts'
-import { serveTls } from '../helpers/tls-server.ts'
-
-const needs = requires('certtool')
+import { needs, serveTls } from '../helpers/tls-server.ts'
 
 void t.test('R11 - SELECTIVETLS', needs, async (t) => {
   const { server, client: options } = await serveTls(t, '--tls', 'on')

@@ -9,10 +9,7 @@ import {
   NBD_OPT_EXPORT_NAME
 } from '../helpers/raw-constants.ts'
 import { KiB, MiB, option, request, type RawRequest } from '../helpers/raw-wire.ts'
-import { requires } from '../helpers/requires.ts'
-import { serveTls } from '../helpers/tls-server.ts'
-
-const needs = requires('certtool')
+import { needs, serveTls } from '../helpers/tls-server.ts'
 
 void t.test('transmission over TLS', needs, async (t) => {
   const { server, client: options } = await serveTls(t, '--tls', 'on')

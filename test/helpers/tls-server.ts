@@ -4,7 +4,11 @@ import * as fs from 'node:fs'
 import * as path from 'node:path'
 import type { Test } from 'tap'
 import { Mqnbd } from './mqnbd.ts'
+import { requires } from './requires.ts'
 import { TestCA } from './tls-certs.ts'
+
+/** For tests that make certificates. */
+export const needs = requires('certtool')
 
 export interface TLSServer {
   server: Mqnbd

@@ -45,6 +45,13 @@ function isFree(mutex: CoLockable): boolean {
   return free
 }
 
+/** Holds it as a writer, and notes that. */
+function* writes(lock: CoReadWriteLock, note: () => void): CoroutineFn {
+  yield* lock.wrlock()
+  note()
+  lock.unlock()
+}
+
 for (const { form, newMutex, newQueue, newRwlock } of forms) {
   // C10's null lockable is a wait without a lock here: in the test of CoQueue.
   for (const name of ['C9 co-mutex', 'C10 co-mutex/lockable']) {
@@ -108,11 +115,7 @@ for (const { form, newMutex, newQueue, newRwlock } of forms) {
         order.push('upgraded')
         lock.unlock()
       })
-      const c2 = Coroutine.create(function* (): CoroutineFn {
-        yield* lock.wrlock()
-        order.push('writer')
-        lock.unlock()
-      })
+      const c2 = Coroutine.create(() => writes(lock, () => order.push('writer')))
       c1.enter()
       c2.enter()
       t.same(order, [])
@@ -146,11 +149,7 @@ for (const { form, newMutex, newQueue, newRwlock } of forms) {
         order.push('c3 reads')
         lock.unlock()
       })
-      const c4 = Coroutine.create(function* (): CoroutineFn {
-        yield* lock.wrlock()
-        order.push('c4 writes')
-        lock.unlock()
-      })
+      const c4 = Coroutine.create(() => writes(lock, () => order.push('c4 writes')))
       for (const co of [c1, c2, c3, c4]) co.enter()
       t.same(order, [])
       c1.enter()
