@@ -9,6 +9,9 @@ import { writeZeroes } from './zeroes.ts'
 /** Asked for in one go: an answer is there soon, and what it tells is used before the next is needed. */
 const STATUS_WINDOW = 1024 * 1024 * 1024
 
+/** For further connections. */
+const MORE_TIMEOUT_MS = 3000
+
 /** Where a server does not say what serves it best. */
 const DEFAULT_PREFERRED = 4096
 
@@ -45,7 +48,7 @@ const isPowerOfTwo = (value: number): boolean => value > 0 && (value & (value - 
 export class NBDSource extends NBDEndpoint implements Source {
   readonly kind = 'random'
 
-  /** @param connections that many, if the server promises that they see the same @throws NBDError */
+  /** @param connections at most; one, unless the server promises that they see the same @throws NBDError */
   static async open(uri: string, connections: number): Promise<NBDSource> {
     return new NBDSource(uri, await openDisks(uri, connections))
   }
@@ -142,13 +145,12 @@ export class NBDDestination extends NBDEndpoint implements Destination {
   }
 }
 
+/** The first tells whether there may be more; of these, those that do not come soon are done without. */
 async function openDisks(uri: string, connections: number): Promise<NBDDisk[]> {
   const first = await connect(uri)
   if (!first.flags.canMultiConn) return [first]
-  const more = await Promise.allSettled(Array.from({ length: connections - 1 }, () => connect(uri)))
-  const failed = more.find((each) => each.status === 'rejected')
-  const disks = [first, ...more.flatMap((each) => (each.status === 'fulfilled' ? [each.value] : []))]
-  if (!failed) return disks
-  await Promise.all(disks.map((disk) => disk.close()))
-  throw failed.reason
+  // A server that serves fewer clients at a time lets the others wait.
+  const options = { handshakeTimeoutMs: MORE_TIMEOUT_MS }
+  const more = await Promise.allSettled(Array.from({ length: connections - 1 }, () => connect(uri, options)))
+  return [first, ...more.flatMap((each) => (each.status === 'fulfilled' ? [each.value] : []))]
 }
