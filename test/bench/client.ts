@@ -9,9 +9,13 @@ import * as fs from 'node:fs'
 import os from 'node:os'
 import * as path from 'node:path'
 import { fileURLToPath } from 'node:url'
+import { findProgram, program } from '../helpers/requires.ts'
 
 const MiB = 1024 * 1024
 const MQNBD = fileURLToPath(new URL('../../mqnbd.js', import.meta.url))
+
+/** GNU time tells what a command took. */
+const NEEDED = ['nbdkit', 'nbdcopy', 'qemu-img', 'time']
 
 interface Contender {
   name: string
@@ -73,10 +77,9 @@ async function nbdkit(
   return { uri: `nbd+unix:///?socket=${socket}`, child }
 }
 
-/** Runs a command under GNU time, which tells what it took. */
 function sample([command, ...args]: string[]): Sample {
   const start = performance.now()
-  const { status, stderr } = spawnSync('/usr/bin/time', ['-f', '%U %S %M', command!, ...args], {
+  const { status, stderr } = spawnSync(program('time'), ['-f', '%U %S %M', command!, ...args], {
     encoding: 'utf8'
   })
   const ms = performance.now() - start
@@ -131,6 +134,8 @@ function print(title: string, size: number, results: { name: string; samples: Sa
 
 /** @param quick a few moments, to see that it works */
 export async function client(quick: boolean): Promise<void> {
+  const missing = NEEDED.filter((name) => findProgram(name) === undefined)
+  if (missing.length > 0) throw new Error(`bench client needs ${missing.join(', ')}`)
   const size = quick ? 16 * MiB : 1024 * MiB
   const rounds = quick ? 1 : 7
   const folder = fs.mkdtempSync(path.join(os.tmpdir(), 'mqnbd-bench-'))
