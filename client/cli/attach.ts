@@ -35,7 +35,7 @@ export async function attach(args: AttachArguments): Promise<number> {
     // The kernel holds them by itself.
     for (const { fd } of sockets) closeFd(fd)
     process.stdout.write(`mqnbd: attached ${deviceName(index)}\n`)
-    if (plan.persist) await keepConnected(kernel, index, uri)
+    if (plan.persist) await keepConnected(kernel, { index, uri, size: sockets[0]!.negotiated.size })
     return 0
   } finally {
     socket.close()

@@ -7,6 +7,8 @@ import { Mqnbd } from '../helpers/mqnbd.ts'
 import { openSockets } from '../helpers/proc.ts'
 import { waitFor, within } from '../helpers/wait-for.ts'
 
+const MiB = 1024 * 1024
+
 /** A kernel that tells of lost connections, and keeps the new ones. */
 class Kernel {
   attached = true
@@ -37,7 +39,7 @@ void t.test(
     const server = await Mqnbd.serve(t, ['memory:1M'])
     const idle = openSockets(server.process.pid)
     const kernel = new Kernel()
-    const kept = keepConnected(kernel, 0, parseUri(server.uri), 5)
+    const kept = keepConnected(kernel, { index: 0, uri: parseUri(server.uri), size: MiB }, 5)
     kernel.dead = 2
     await waitFor('two new connections', () => kernel.sockets.length === 2)
     await waitFor('the server to have them', () => openSockets(server.process.pid) >= idle + 2)
@@ -58,7 +60,7 @@ void t.test('attach --persist - while there is no server it goes on trying', asy
     deadLinks: () => (asked === 1 ? 1 : 0),
     reconnect: () => t.fail()
   }
-  await within('the end', keepConnected(watched, 0, uri, 1))
+  await within('the end', keepConnected(watched, { index: 0, uri, size: MiB }, 1))
   t.equal(asked, 4)
 })
 
@@ -67,5 +69,20 @@ void t.test('attach --persist - a fault of ours is not tried again', async (t) =
   const kernel = new Kernel()
   kernel.dead = 1
   kernel.refuses = 1
-  await t.rejects(keepConnected(kernel, 0, parseUri(server.uri), 1), { message: /a fault/ })
+  await t.rejects(keepConnected(kernel, { index: 0, uri: parseUri(server.uri), size: MiB }, 1), {
+    message: /a fault/
+  })
+})
+
+void t.test('attach --persist - a server with another disk is not what was lost', async (t) => {
+  const server = await Mqnbd.serve(t, ['memory:2M'])
+  const kernel = new Kernel()
+  let asked = 0
+  const watched = {
+    isConnected: () => ++asked < 4,
+    deadLinks: () => (asked === 1 ? 1 : 0),
+    reconnect: kernel.reconnect.bind(kernel)
+  }
+  await within('the end', keepConnected(watched, { index: 0, uri: parseUri(server.uri), size: MiB }, 1))
+  t.same(kernel.sockets, [])
 })
