@@ -16,9 +16,9 @@ export async function attach(args: AttachArguments): Promise<number> {
   // The check of `buildAttach` has seen that both are there.
   const index = deviceIndex(args.device!)
   const plan = attachPlan(args)
-  // The kernel reads and writes the socket itself, and would do so in the clear.
-  if (/^nbds/i.test(args.uri!)) throw configError("the kernel's NBD client knows no TLS")
   const uri = parseUri(args.uri!)
+  // The kernel reads and writes the socket itself, and would do so in the clear.
+  if (uri.tls) throw configError("the kernel's NBD client has no TLS")
   const socket = NetlinkSocket.open(NETLINK_GENERIC)
   try {
     const kernel = new KernelClient(socket)
