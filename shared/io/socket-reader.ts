@@ -85,6 +85,8 @@ export class SocketReader {
   /** Waits for bytes, which are read then, or for the end. @throws NBDError of kind `bug` when another waits */
   *yield(co: Coroutine<unknown>): CoroutineFn {
     if (this.#waiting) throw bugError('two coroutines read one channel')
+    // Also for who was woken and has not read: what comes later must not overtake it.
+    if (this.#filledEnd > this.#filledStart) return
     if (this.#aside || this.#ended || this.#error || this.#closed) return
     this.#waiting = co
     if (!this.#reading) {
