@@ -8,10 +8,10 @@
 import type { TLSParameters } from '../shared/protocol/uri-tls.ts'
 import { Connection } from './connection/connection.ts'
 import { targetOf, type ConnectTarget } from './connection/target.ts'
-import { NBDDisk } from './nbd-disk.ts'
+import { NBDDisk, type DiskOptions } from './nbd-disk.ts'
 import { NBD_HANDSHAKE_TIMEOUT_MS } from './negotiation/limits.ts'
 
-export interface ConnectOptions {
+export interface ConnectOptions extends DiskOptions {
   /** For connecting and the handshake together; 10 seconds if not given. */
   handshakeTimeoutMs?: number | undefined
   /** Requires TLS, as `nbds` does. What is given here comes before what the URI says. */
@@ -27,11 +27,11 @@ export interface ConnectOptions {
  */
 export async function connect(
   to: string | ConnectTarget,
-  { handshakeTimeoutMs = NBD_HANDSHAKE_TIMEOUT_MS, tls }: ConnectOptions = {}
+  { handshakeTimeoutMs = NBD_HANDSHAKE_TIMEOUT_MS, tls, ...options }: ConnectOptions = {}
 ): Promise<NBDDisk> {
   const target = targetOf(to, tls)
   try {
-    return new NBDDisk(await Connection.open(target, handshakeTimeoutMs), target)
+    return new NBDDisk(await Connection.open(target, handshakeTimeoutMs), target, options)
   } catch (error) {
     await target.close()
     throw error
@@ -45,6 +45,7 @@ export type { BlockSizes } from '../shared/protocol/messages/export-info.ts'
 export type { ConnectionState } from './connection/connection.ts'
 export type { ConnectTarget } from './connection/target.ts'
 export type { NBDFlags } from './flags.ts'
-export { NBDDisk, type WriteOptions, type ZeroOptions } from './nbd-disk.ts'
+export { NBDDisk, type DiskOptions, type WriteOptions, type ZeroOptions } from './nbd-disk.ts'
 export type { Handshake } from './negotiation/negotiated.ts'
 export type { NBDExtent } from './transmission/block-status.ts'
+export type { CallOptions } from './transmission/cancellation.ts'

@@ -5,6 +5,10 @@
  * write must be called when the write has resolved. A call that fails, fails alone: its error is of kind `request` and
  * has an errno. When the connection is lost, all calls fail with an error of kind `transport` or `protocol`.
  *
+ * Every call can be given up, by a signal or a time limit. It then fails at once, and its buffers are its caller's again.
+ * If it was not sent yet, it never is; otherwise the server goes on with it: so what was to be written may have been, or
+ * may be a while later, also over what is written there by then. The connection lives on.
+ *
  * @context the thread that connected
  */
 import { constants } from 'node:os'
@@ -12,29 +16,37 @@ import { isUint8Array } from 'node:util/types'
 import { NBDError } from '../shared/errors/nbd-error.ts'
 import {
   NBD_CMD_BLOCK_STATUS,
-  NBD_CMD_CACHE,
   NBD_CMD_FLAG_FAST_ZERO,
   NBD_CMD_FLAG_FUA,
   NBD_CMD_FLAG_NO_HOLE,
-  NBD_CMD_FLUSH,
-  NBD_CMD_READ,
-  NBD_CMD_TRIM,
-  NBD_CMD_WRITE,
-  NBD_CMD_WRITE_ZEROES
+  NBD_CMD_FLUSH
 } from '../shared/protocol/constants.ts'
 import type { BlockSizes } from '../shared/protocol/messages/export-info.ts'
-import { hasAddress, Memory } from '../shared/syscall/memory.ts'
 import type { Connection, ConnectionState } from './connection/connection.ts'
 import type { Target } from './connection/target.ts'
+import { blocksOf } from './disk/blocks.ts'
+import { AlignedIO, type DiskIO } from './disk/disk-io.ts'
+import { WidenedIO } from './disk/widened-io.ts'
+import { WriteBarrier } from './disk/write-barrier.ts'
 import { flagsOf, type NBDFlags } from './flags.ts'
 import type { Handshake } from './negotiation/negotiated.ts'
-import { blockStatus, type NBDExtent } from './transmission/block-status.ts'
+import { blockStatus, cutExtents, type NBDExtent } from './transmission/block-status.ts'
+import { Cancellation, checkTimeout, type CallOptions } from './transmission/cancellation.ts'
 import { checkCommand } from './transmission/check-command.ts'
-import { NBD_MAX_EFFECT_LENGTH } from './transmission/limits.ts'
-import { inParts, maxPayload } from './transmission/parts.ts'
-import type { ReadTarget } from './transmission/pending-request.ts'
 
-export interface WriteOptions {
+export interface DiskOptions {
+  /**
+   * What becomes of calls that are not of whole blocks, where the server takes no others (`blockSizes.minimum`):
+   * `refuse` (if not given) lets them fail with EINVAL. `widen` makes whole blocks of them: reads are cut; writes and
+   * zeroing read and write back what they cover of a block, one call after the other where they share one (but other
+   * clients of the server are not kept out); trimming leaves blocks alone that it does not cover.
+   */
+  unaligned?: 'refuse' | 'widen' | undefined
+  /** For each call that gives no `timeoutMs` of its own; without it there is no limit. */
+  timeoutMs?: number | undefined
+}
+
+export interface WriteOptions extends CallOptions {
   /** Resolve only when it is on stable storage. Needs `flags.canFua`. */
   fua?: boolean
 }
@@ -65,10 +77,21 @@ export class NBDDisk {
   readonly tls: boolean
   readonly #connection: Connection
   readonly #target: Target
+  readonly #timeoutMs: number | undefined
+  readonly #io: DiskIO
+  /** Blocks that calls are made of. */
+  readonly #blockSize: number
+  readonly #barrier = new WriteBarrier()
 
-  /** @param target what was connected to: the disk's, to close */
-  constructor(connection: Connection, target: Target) {
+  /**
+   * @param target what was connected to: the disk's, to close
+   * @throws NBDError EINVAL when the time limit is none
+   */
+  constructor(connection: Connection, target: Target, { unaligned = 'refuse', timeoutMs }: DiskOptions = {}) {
+    checkTimeout('timeoutMs', timeoutMs)
     const { negotiated } = connection
+    const { minimum } = negotiated.blockSizes
+    const widens = unaligned === 'widen' && minimum > 1
     this.size = negotiated.size
     this.flags = flagsOf(negotiated)
     this.blockSizes = negotiated.blockSizes
@@ -80,6 +103,9 @@ export class NBDDisk {
     this.tls = connection.tls
     this.#connection = connection
     this.#target = target
+    this.#timeoutMs = timeoutMs
+    this.#io = widens ? new WidenedIO(connection) : new AlignedIO(connection)
+    this.#blockSize = widens ? 1 : minimum
   }
 
   get readOnly(): boolean {
@@ -95,83 +121,96 @@ export class NBDDisk {
    *
    * @param into length in bytes, or a buffer that is to be filled; that is the disk's until the promise settles
    * @returns a new buffer, the caller's; or the one that was given
-   * @throws NBDError
+   * @throws NBDError; why the call was given up
    */
-  read(offset: number, into: number): Promise<Buffer>
-  read<T extends Uint8Array>(offset: number, into: T): Promise<T>
-  async read(offset: number, into: number | Uint8Array): Promise<Uint8Array> {
-    const length = typeof into === 'number' ? into : bytesOf(into).length
-    const command = { type: NBD_CMD_READ, flags: 0, offset, length }
-    checkCommand(command, this.#connection.negotiated)
-    const target = typeof into === 'number' ? newTarget(length) : givenTarget(into)
-    await inParts(length, maxPayload(this.blockSizes), (at, size) =>
-      this.#connection.request({
-        ...command,
-        offset: offset + at,
-        length: size,
-        target: { ...target, at }
-      })
-    )
-    return typeof into === 'number' ? target.buffer.subarray(0, length) : into
+  read(offset: number, into: number, options?: CallOptions): Promise<Buffer>
+  read<T extends Uint8Array>(offset: number, into: T, options?: CallOptions): Promise<T>
+  async read(offset: number, into: number | Uint8Array, options?: CallOptions): Promise<Uint8Array> {
+    if (typeof into !== 'number') {
+      const buffer = bytesOf(into)
+      await this.#call(options, (limit) => this.#io.read(offset, buffer.length, [buffer], limit))
+      return into
+    }
+    const buffer = newBuffer(offset, into, this.size)
+    await this.#call(options, (limit) => this.#io.read(offset, into, [buffer], limit))
+    return buffer
   }
 
   /**
-   * Writes. When it fails, some of it may have been written.
+   * Reads into several buffers, one behind the other, as if they were one.
+   *
+   * @param buffers the disk's until the promise settles
+   * @throws NBDError; why the call was given up
+   * @see preadv(2)
+   */
+  async readv(offset: number, buffers: readonly Uint8Array[], options?: CallOptions): Promise<void> {
+    const all = buffers.map(bytesOf)
+    const length = all.reduce((sum, buffer) => sum + buffer.length, 0)
+    await this.#call(options, (limit) => this.#io.read(offset, length, all, limit))
+  }
+
+  /**
+   * Writes. When it fails, or is given up, some of it may have been written, or may yet be.
    *
    * @param data the disk's until the promise settles
-   * @throws NBDError
+   * @throws NBDError; why the call was given up
    */
-  async write(offset: number, data: Uint8Array, { fua = false }: WriteOptions = {}): Promise<void> {
-    const bytes = bytesOf(data)
-    const command = { type: NBD_CMD_WRITE, flags: fuaFlag(fua), offset, length: bytes.length }
-    checkCommand(command, this.#connection.negotiated)
-    await inParts(bytes.length, maxPayload(this.blockSizes), (at, size) =>
-      this.#connection.request({
-        ...command,
-        offset: offset + at,
-        length: size,
-        data: bytes.subarray(at, at + size)
-      })
+  write(offset: number, data: Uint8Array, options?: WriteOptions): Promise<void> {
+    return this.#write(options, (limit) =>
+      this.#io.write(offset, bytesOf(data), fuaFlag(options?.fua), limit)
     )
   }
 
-  /** Makes a range read as zeroes. When it fails, some of it may. @throws NBDError */
-  zero(
-    offset: number,
-    length: number,
-    { fua = false, noHole = false, fast = false }: ZeroOptions = {}
-  ): Promise<void> {
+  /** Makes a range read as zeroes. When it fails or is given up, some of it may. @throws NBDError */
+  zero(offset: number, length: number, options: ZeroOptions = {}): Promise<void> {
+    const { fua, noHole = false, fast = false } = options
     const flags = fuaFlag(fua) | (noHole ? NBD_CMD_FLAG_NO_HOLE : 0) | (fast ? NBD_CMD_FLAG_FAST_ZERO : 0)
-    return this.#effect(NBD_CMD_WRITE_ZEROES, flags, offset, length, NBD_MAX_EFFECT_LENGTH)
+    return this.#write(options, (limit) => this.#io.zero(offset, length, flags, limit))
   }
 
   /** Tells the server that a range is no longer needed; what it reads as then is not defined. @throws NBDError */
-  trim(offset: number, length: number, { fua = false }: WriteOptions = {}): Promise<void> {
-    return this.#effect(NBD_CMD_TRIM, fuaFlag(fua), offset, length, NBD_MAX_EFFECT_LENGTH)
+  trim(offset: number, length: number, options?: WriteOptions): Promise<void> {
+    return this.#write(options, (limit) => this.#io.trim(offset, length, fuaFlag(options?.fua), limit))
   }
 
   /** Tells the server that a range will be read soon. @throws NBDError */
-  cache(offset: number, length: number): Promise<void> {
-    // Without payload; but QEMU allows no more than it would for a read.
-    return this.#effect(NBD_CMD_CACHE, 0, offset, length, maxPayload(this.blockSizes))
+  cache(offset: number, length: number, options?: CallOptions): Promise<void> {
+    return this.#call(options, (limit) => this.#io.cache(offset, length, limit))
   }
 
-  /** Brings all writes that have resolved to stable storage. @throws NBDError */
-  async flush(): Promise<void> {
+  /**
+   * Brings all writes that were called before to stable storage: it waits for those that are in flight. One that fails
+   * or is given up is not covered. @throws NBDError
+   */
+  async flush(options?: CallOptions): Promise<void> {
     const command = { type: NBD_CMD_FLUSH, flags: 0, offset: 0, length: 0 }
     checkCommand(command, this.#connection.negotiated)
-    await this.#connection.request(command)
+    await this.#call(options, async (limit) => {
+      const passed = this.#barrier.passed()
+      if (passed) await (limit ? limit.race(passed, command) : passed)
+      await this.#connection.request(command, limit)
+    })
   }
 
   /**
    * What is data, hole, zeroes (`base:allocation`): extents in order that cover the range, neighbours with different
    * flags. Asks the server as it is iterated.
    *
-   * @throws NBDError from the iteration
+   * @param options `timeoutMs` is for each question to the server
+   * @throws NBDError from the iteration; why it was given up
    */
-  async *blockStatus(offset = 0, length = this.size - offset): AsyncGenerator<NBDExtent, void, undefined> {
-    checkCommand({ type: NBD_CMD_BLOCK_STATUS, flags: 0, offset, length }, this.#connection.negotiated)
-    yield* blockStatus(offset, length, (command) => this.#connection.request(command))
+  async *blockStatus(
+    offset = 0,
+    length = this.size - offset,
+    options?: CallOptions
+  ): AsyncGenerator<NBDExtent, void, undefined> {
+    const command = { type: NBD_CMD_BLOCK_STATUS, flags: 0, offset, length }
+    checkCommand(command, this.#connection.negotiated, this.#blockSize)
+    const { start, end } = blocksOf(offset, length, this.blockSizes.minimum)
+    const extents = blockStatus(start, end - start, (command) =>
+      this.#call(options, (limit) => this.#connection.request(command, limit))
+    )
+    yield* cutExtents(extents, offset, offset + length)
   }
 
   /** Waits for the replies to all calls in flight, and disconnects. Further calls fail. Never fails itself. */
@@ -184,16 +223,23 @@ export class NBDDisk {
     return this.close()
   }
 
-  /** A command without payload. */
-  async #effect(type: number, flags: number, offset: number, length: number, max: number): Promise<void> {
-    checkCommand({ type, flags, offset, length }, this.#connection.negotiated)
-    await inParts(length, max, (at, size) =>
-      this.#connection.request({ type, flags, offset: offset + at, length: size })
-    )
+  #write(options: CallOptions | undefined, run: (limit?: Cancellation) => Promise<void>): Promise<void> {
+    return this.#barrier.during(() => this.#call(options, run))
+  }
+
+  async #call<T>(options: CallOptions | undefined, run: (limit?: Cancellation) => Promise<T>): Promise<T> {
+    const timeoutMs = options?.timeoutMs ?? this.#timeoutMs
+    const limit = Cancellation.start({ signal: options?.signal, timeoutMs })
+    if (!limit) return run()
+    try {
+      return await run(limit)
+    } finally {
+      limit.end()
+    }
   }
 }
 
-const fuaFlag = (fua: boolean): number => (fua ? NBD_CMD_FLAG_FUA : 0)
+const fuaFlag = (fua = false): number => (fua ? NBD_CMD_FLAG_FUA : 0)
 
 /** The same bytes as a Buffer. @throws TypeError */
 function bytesOf(data: Uint8Array): Buffer {
@@ -201,18 +247,18 @@ function bytesOf(data: Uint8Array): Buffer {
   return Buffer.from(data.buffer, data.byteOffset, data.byteLength)
 }
 
-function givenTarget(into: Uint8Array): Omit<ReadTarget, 'at'> {
-  const buffer = bytesOf(into)
-  return { buffer, memory: hasAddress(buffer) ? Memory.of(buffer) : undefined }
-}
-
-/** @throws NBDError of kind `request` when there is not that much memory */
-function newTarget(length: number): Omit<ReadTarget, 'at'> {
+/**
+ * For data to be read into.
+ *
+ * @throws NBDError of kind `request` when there is not that much memory
+ */
+function newBuffer(offset: number, length: number, size: number): Buffer {
+  // What cannot be is refused later, with a better message.
+  if (!(length > 0 && length <= size)) return Buffer.alloc(0)
   try {
-    const memory = Memory.allocate(length)
-    return { buffer: memory.buffer, memory }
+    return Buffer.allocUnsafeSlow(length)
   } catch (error) {
-    const text = `NBD_CMD_READ of ${length} bytes: there is no memory for so much at once`
+    const text = `NBD_CMD_READ of ${length} bytes at ${offset}: there is no memory for so much at once`
     throw new NBDError('request', text, { errno: constants.errno.ENOMEM, cause: error })
   }
 }

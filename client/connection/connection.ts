@@ -16,9 +16,11 @@ import { NBD_EOVERFLOW } from '../../shared/protocol/constants.ts'
 import { negotiate } from '../negotiation/newstyle.ts'
 import type { Negotiated } from '../negotiation/negotiated.ts'
 import type { Negotiating } from '../negotiation/negotiating.ts'
+import type { Cancellation } from '../transmission/cancellation.ts'
 import { describe, type Command } from '../transmission/pending-request.ts'
 import { ESHUTDOWN } from '../transmission/reply-error.ts'
 import { Transmission } from '../transmission/transmission.ts'
+import { withContext } from '../with-context.ts'
 import type { Target } from './target.ts'
 
 const { ETIMEDOUT } = constants.errno
@@ -32,7 +34,7 @@ export class Connection {
   readonly #channel: QIOChannel
   readonly #transmission: Transmission
   /** Resolves when the descriptor is closed and nothing is in flight. */
-  readonly #ended: Promise<void>
+  readonly ended: Promise<void>
   #state: ConnectionState = 'READY'
   #reason: NBDError | undefined
 
@@ -41,7 +43,7 @@ export class Connection {
     this.tls = secure
     this.#channel = channel
     this.#transmission = new Transmission(channel, reader, negotiated)
-    this.#ended = this.#run()
+    this.ended = this.#run()
   }
 
   /**
@@ -77,6 +79,11 @@ export class Connection {
     }
   }
 
+  /** Requests that the server has not answered yet. */
+  get load(): number {
+    return this.#transmission.load
+  }
+
   get state(): ConnectionState {
     return this.#state
   }
@@ -91,10 +98,10 @@ export class Connection {
    *
    * @see Transmission.request
    */
-  async request(command: Command): Promise<number[]> {
+  async request(command: Command, cancellation?: Cancellation): Promise<number[]> {
     if (this.#state !== 'READY') throw this.#refusal(command)
     try {
-      return await this.#transmission.request(command)
+      return await this.#transmission.request(command, cancellation)
     } catch (error) {
       if (NBDError.is(error) && error.kind === 'request' && error.errno === ESHUTDOWN) this.#leave()
       throw error
@@ -107,7 +114,7 @@ export class Connection {
       this.#state = 'CLOSED'
       await this.#disconnect()
     }
-    await this.#ended
+    await this.ended
   }
 
   async #run(): Promise<void> {
@@ -165,13 +172,4 @@ async function withinTime(
   } finally {
     clearTimeout(timer)
   }
-}
-
-/** An error that also says what it kept from happening. */
-function withContext(what: string, error: NBDError): NBDError {
-  const { kind, errno } = error
-  return new NBDError(kind, `${what}: ${error.message}`, {
-    ...(errno === undefined ? {} : { errno }),
-    cause: error
-  })
 }

@@ -44,3 +44,15 @@ export async function* blockStatus(
   }
   if (extent) yield extent
 }
+
+/** What of the extents lies between `start` and `end`. */
+export async function* cutExtents(
+  extents: AsyncIterable<NBDExtent>,
+  start: number,
+  end: number
+): AsyncGenerator<NBDExtent, void, undefined> {
+  for await (const extent of extents) {
+    const from = Math.max(extent.offset, start)
+    yield { ...extent, offset: from, length: Math.min(extent.offset + extent.length, end) - from }
+  }
+}

@@ -38,8 +38,15 @@ const offers = new Map<number, number>([
   [NBD_CMD_WRITE_ZEROES, NBD_FLAG_SEND_WRITE_ZEROES]
 ])
 
-/** @throws NBDError of kind `request`, with errno */
-export function checkCommand(command: Command, negotiated: Negotiated): void {
+/**
+ * @param minimum what offset and length must be multiples of
+ * @throws NBDError of kind `request`, with errno
+ */
+export function checkCommand(
+  command: Command,
+  negotiated: Negotiated,
+  minimum = negotiated.blockSizes.minimum
+): void {
   const refuse = (errno: number, why: string): NBDError =>
     new NBDError('request', `${describe(command)}: ${why}`, { errno })
   const { type, flags, offset, length } = command
@@ -61,7 +68,6 @@ export function checkCommand(command: Command, negotiated: Negotiated): void {
   // In this form nothing can overflow.
   if (offset > negotiated.size || length > negotiated.size - offset)
     throw refuse(EINVAL, `goes beyond the end of the export, which has ${negotiated.size} bytes`)
-  const { minimum } = negotiated.blockSizes
   if (offset % minimum !== 0 || length % minimum !== 0)
     throw refuse(EINVAL, `offset and length must be multiples of the server's minimum block size, ${minimum}`)
 }

@@ -11,17 +11,19 @@ const LOW = 0x100000000
 export class CookieTable {
   readonly #requests = new Map<number, PendingRequest>()
   #last = 0
+  /** Of the requests, those that were given up. */
+  #givenUp = 0
   #waiting: (() => void)[] = []
 
+  /** Requests whose replies are still to come, also those that nobody waits for. */
   get size(): number {
     return this.#requests.size
   }
 
-  /** @returns the request's cookie, below 2^53 */
-  add(request: PendingRequest): number {
-    const cookie = ++this.#last
-    this.#requests.set(cookie, request)
-    return cookie
+  /** Gives the request its cookie, below 2^53. */
+  add(request: PendingRequest): void {
+    request.cookie = ++this.#last
+    this.#requests.set(request.cookie, request)
   }
 
   find(high: number, low: number): PendingRequest | undefined {
@@ -29,25 +31,36 @@ export class CookieTable {
     return this.#requests.get(high * LOW + low)
   }
 
-  remove(high: number, low: number): void {
-    this.#requests.delete(high * LOW + low)
-    if (this.#requests.size === 0) this.#empty()
+  /** Its reply is complete, or will never come. */
+  remove(request: PendingRequest): void {
+    this.#requests.delete(request.cookie)
+    if (request.givenUp) this.#givenUp--
+    this.#check()
+  }
+
+  /** Lets a request fail at once; the cookie stays taken until its reply has come. */
+  giveUp(request: PendingRequest, reason: unknown): void {
+    request.giveUp(reason)
+    this.#givenUp++
+    this.#check()
   }
 
   /** Rejects all requests, each with this reason. */
   abandonAll(reason: NBDError): void {
     const requests = [...this.#requests.values()]
     this.#requests.clear()
-    for (const request of requests) request.abandon(reason)
-    this.#empty()
+    this.#givenUp = 0
+    for (const request of requests) if (!request.givenUp) request.abandon(reason)
+    this.#check()
   }
 
-  /** Resolves when nothing is in flight. */
-  async whenEmpty(): Promise<void> {
-    if (this.#requests.size > 0) await new Promise<void>((resolve) => this.#waiting.push(resolve))
+  /** Resolves when nobody waits for a reply any more. */
+  async whenAnswered(): Promise<void> {
+    if (this.#requests.size > this.#givenUp) await new Promise<void>((resolve) => this.#waiting.push(resolve))
   }
 
-  #empty(): void {
+  #check(): void {
+    if (this.#requests.size > this.#givenUp) return
     for (const resolve of this.#waiting.splice(0)) resolve()
   }
 }

@@ -30,3 +30,6 @@ export const NBD_MAX_EFFECT_LENGTH = GiB
 
 /** Requests that one call has in flight when it is split. */
 export const NBD_MAX_PARTS_IN_FLIGHT = 8
+
+/** For sending NBD_CMD_DISC, in ms, behind what is still to be sent to a server that may have stopped reading. */
+export const NBD_LEAVE_TIMEOUT_MS = 5000

@@ -1,19 +1,11 @@
-/** A request that was sent, from then until its reply is complete. */
+/** A request from when it is issued until its reply is complete. */
 import { NBDError } from '../../shared/errors/nbd-error.ts'
 import { NBD_CMD_BLOCK_STATUS, NBD_CMD_FLUSH, NBD_CMD_READ } from '../../shared/protocol/constants.ts'
 import { nbdCmdLookup } from '../../shared/protocol/lookup.ts'
-import type { Memory } from '../../shared/syscall/memory.ts'
+import { withContext } from '../with-context.ts'
+import type { Cancellation } from './cancellation.ts'
 import { Coverage } from './coverage.ts'
-
-/** Where the data of a READ go. */
-export interface ReadTarget {
-  /** Written to by the connection until the request has been answered, or the connection is dead. */
-  readonly buffer: Buffer
-  /** The same bytes with their address, when they have one that holds: data are then received in place. */
-  readonly memory: Memory | undefined
-  /** Of the first byte. */
-  readonly at: number
-}
+import type { ReadTarget } from './read-target.ts'
 
 /** What is sent. */
 export interface Command {
@@ -23,44 +15,80 @@ export interface Command {
   flags: number
   offset: number
   length: number
-  /** For READ, with room for `length` bytes. */
-  target?: ReadTarget
-  /** For WRITE, `length` bytes: the connection's until the request has been answered. */
-  data?: Buffer
+  /** For READ: written to until the request has been answered or given up, or the connection is dead. */
+  target?: ReadTarget | undefined
+  /** For WRITE, `length` bytes: the connection's until the request has been answered or given up. */
+  data?: Buffer | undefined
+  /** Given up when it is on its way already, it goes on until its reply comes. */
+  untilDone?: boolean
 }
 
 export class PendingRequest {
-  readonly command: Command
+  /** Given by the CookieTable. */
+  cookie = 0
   /** For READ. */
   readonly coverage: Coverage | undefined
   /** For BLOCK_STATUS, when the chunk is there: length and flags of one extent after the other. */
   extents: number[] | undefined
   /** From the first error chunk; the reply goes on to its last chunk. */
   error: NBDError | undefined
+  /** Nobody waits for the reply, which is read and dropped. */
+  givenUp = false
+  #command: Command
   readonly #resolve: (extents: number[]) => void
-  readonly #reject: (error: NBDError) => void
+  readonly #reject: (error: unknown) => void
+  #cancellation: Cancellation | undefined
+  #onCancel: ((reason: unknown) => void) | undefined
 
-  constructor(command: Command, resolve: (extents: number[]) => void, reject: (error: NBDError) => void) {
-    this.command = command
+  constructor(command: Command, resolve: (extents: number[]) => void, reject: (error: unknown) => void) {
+    this.#command = command
     this.coverage = command.type === NBD_CMD_READ ? new Coverage(command.length) : undefined
     this.#resolve = resolve
     this.#reject = reject
   }
 
+  /** Without `target` and `data` when it was given up: they are their owner's again. */
+  get command(): Command {
+    return this.#command
+  }
+
+  /** @param giveUp called when the call is given up before the request is settled */
+  watch(cancellation: Cancellation, giveUp: (reason: unknown) => void): void {
+    this.#cancellation = cancellation
+    this.#onCancel = giveUp
+    cancellation.add(giveUp)
+  }
+
   /** The reply is complete. @returns what is missing in it, in words: then it is not settled */
   settle(): string | undefined {
+    if (!this.error) {
+      if (this.coverage && !this.coverage.complete) return 'not all data came'
+      if (this.#command.type === NBD_CMD_BLOCK_STATUS && !this.extents) return 'no status came'
+    }
+    this.#unwatch()
     if (this.error) this.#reject(this.error)
-    else if (this.coverage && !this.coverage.complete) return 'not all data came'
-    else if (this.command.type === NBD_CMD_BLOCK_STATUS && !this.extents) return 'no status came'
     else this.#resolve(this.extents ?? [])
     return undefined
   }
 
   /** There will be no reply. */
   abandon(cause: NBDError): void {
-    const { errno } = cause
-    const text = `${describe(this.command)}: ${cause.message}`
-    this.#reject(new NBDError(cause.kind, text, { ...(errno === undefined ? {} : { errno }), cause }))
+    this.#unwatch()
+    this.#reject(withContext(describe(this.#command), cause))
+  }
+
+  /** Fails at once; its buffers are not touched any more. */
+  giveUp(reason: unknown): void {
+    this.givenUp = true
+    if (NBDError.is(reason)) this.abandon(reason)
+    else this.#reject(reason)
+    const { type, flags, offset, length } = this.#command
+    this.#command = { type, flags, offset, length }
+  }
+
+  #unwatch(): void {
+    if (this.#onCancel) this.#cancellation!.delete(this.#onCancel)
+    this.#onCancel = undefined
   }
 }
 

@@ -82,7 +82,7 @@ function offsetAt(buf: Buffer, at: number): number {
 /**
  * Takes note of where `length` bytes of a READ belong.
  *
- * @returns their place in the target's buffer
+ * @returns their place in the request
  * @throws NBDError of kind `protocol`
  */
 export function placeOf(request: PendingRequest, buf: Buffer, at: number, length: number): number {
@@ -93,7 +93,7 @@ export function placeOf(request: PendingRequest, buf: Buffer, at: number, length
     const chunk = `chunk of ${length} bytes at ${start + command.offset}`
     throw protocolError(`${chunk} in the reply to ${describe(command)} ${problem}`)
   }
-  return command.target!.at + start
+  return start
 }
 
 /** @throws NBDError of kind `protocol` */
@@ -101,7 +101,7 @@ export function takeHole(request: PendingRequest, buf: Buffer, at: number): void
   const length = buf.readUInt32BE(at + NBD_CHUNK_OFFSET_SIZE)
   if (length === 0) throw protocolError(`a hole without length in the reply to ${describe(request.command)}`)
   const place = placeOf(request, buf, at, length)
-  request.command.target!.buffer.fill(0, place, place + length)
+  request.command.target?.zero(place, place + length)
 }
 
 /**

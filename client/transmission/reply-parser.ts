@@ -20,7 +20,6 @@ import {
   NBD_CHUNK_SIZE,
   NBD_EXTENT_SIZE
 } from '../../shared/protocol/messages/structured-chunk.ts'
-import type { Memory } from '../../shared/syscall/memory.ts'
 import type { CookieTable } from './cookie-table.ts'
 import { describe, type PendingRequest } from './pending-request.ts'
 import {
@@ -32,6 +31,7 @@ import {
   takeExtent,
   takeHole
 } from './reply-chunk.ts'
+import type { DirectData } from './read-target.ts'
 import { replyError } from './reply-error.ts'
 import {
   STATE_CONTEXT,
@@ -45,16 +45,6 @@ import {
 } from './states.ts'
 
 const MAGIC_SIZE = 4
-/** Less than this is sooner copied from the window, together with the replies behind it, than received on its own. */
-const MIN_DIRECT = 16 * 1024
-
-/** Data that may be received straight to where they belong. */
-export interface DirectData {
-  memory: Memory
-  at: number
-  length: number
-}
-
 export class ReplyParser {
   readonly #table: CookieTable
   readonly #structured: boolean
@@ -62,13 +52,11 @@ export class ReplyParser {
   #state: ReplyState = STATE_REPLY
   // Of the reply or chunk that has begun:
   #request: PendingRequest | undefined
-  #cookieHigh = 0
-  #cookieLow = 0
   #type = 0
   #isLast = true
   /** Bytes of payload that are still to come. */
   #left = 0
-  /** Where the next byte of data belongs. */
+  /** Where in the request the next byte of data belongs. */
   #at = 0
   /** Bytes that the extents so far describe. */
   #covered = 0
@@ -84,17 +72,20 @@ export class ReplyParser {
     return this.#state
   }
 
-  /** When all that was received is consumed: what may be received by other means, followed by `directReceived`. */
+  /**
+   * When all that was received is consumed: what may be received by other means, in one piece, followed by
+   * `directReceived`. To be asked again after every wait: the buffer may have gone back to its owner.
+   */
   get direct(): DirectData | undefined {
-    const memory = this.#request?.command.target?.memory
-    if (this.#state !== STATE_DATA || this.#left < MIN_DIRECT || !memory) return undefined
-    return { memory, at: this.#at, length: this.#left }
+    if (this.#state !== STATE_DATA) return undefined
+    return this.#request!.command.target?.direct(this.#at, this.#left)
   }
 
-  /** All of the `direct` data have been received. @throws NBDError of kind `protocol` */
-  directReceived(): void {
-    this.#left = 0
-    this.#endPayload()
+  /** So many of the `direct` data have been received. @throws NBDError of kind `protocol` */
+  directReceived(length: number): void {
+    this.#at += length
+    this.#left -= length
+    if (this.#left === 0) this.#endPayload()
   }
 
   /**
@@ -173,7 +164,7 @@ export class ReplyParser {
       // Whether data follow cannot be known.
       if (this.#structured) throw protocolError(`a simple reply to ${describe(command)}`)
       request.coverage!.add(0, command.length)
-      this.#at = command.target!.at
+      this.#at = 0
       this.#left = command.length
       this.#state = STATE_DATA
       return
@@ -199,13 +190,12 @@ export class ReplyParser {
       throw protocolError(`a reply with the cookie 0x${hex}, for which no request is in flight`)
     }
     this.#request = request
-    this.#cookieHigh = cookieHigh
-    this.#cookieLow = cookieLow
     return request
   }
 
   #takeData(buf: Buffer, at: number, length: number): number {
-    buf.copy(this.#request!.command.target!.buffer, this.#at, at, at + length)
+    // Nowhere, when the call was given up.
+    this.#request!.command.target?.write(this.#at, buf, at, at + length)
     this.#at += length
     this.#left -= length
     if (this.#left === 0) this.#endPayload()
@@ -232,6 +222,6 @@ export class ReplyParser {
     // Still in the table, so that it fails with the connection.
     if (missing !== undefined)
       throw protocolError(`the reply to ${describe(request.command)} ends, but ${missing}`)
-    this.#table.remove(this.#cookieHigh, this.#cookieLow)
+    this.#table.remove(request)
   }
 }

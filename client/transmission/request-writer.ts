@@ -2,7 +2,8 @@
  * What goes to the server, in order, in as few system calls as may be.
  *
  * Requests that are issued in one turn of the loop are built one behind the other and leave together; small payloads
- * are copied in between, large ones go along without being copied. Where the channel is full, what follows queues up.
+ * are copied in between, large ones go along without being copied. Where the channel is full, what follows waits, not
+ * built yet: so it can be withdrawn. What is built and not sent is then one request at the most, which has begun.
  *
  * @context the connection's thread
  */
@@ -10,24 +11,31 @@ import { CoQueue } from '../../shared/coroutine/co-queue.ts'
 import { Coroutine, type CoroutineFn } from '../../shared/coroutine/coroutine.ts'
 import { QIO_CHANNEL_ERR_BLOCK, type IOVec, type QIOChannel } from '../../shared/io/channel.ts'
 import { giveMemory, takeMemory } from '../../shared/io/memory-pool.ts'
-import { encodeRequest, NBD_REQUEST_SIZE, type NBDRequest } from '../../shared/protocol/messages/request.ts'
+import { encodeRequest, NBD_REQUEST_SIZE } from '../../shared/protocol/messages/request.ts'
 import { Memory } from '../../shared/syscall/memory.ts'
+import { cookieHalves } from './cookie-table.ts'
+import type { PendingRequest } from './pending-request.ts'
 
 const ARENA_SIZE = 64 * 1024
 /** Payloads up to this size are copied: that costs less than a system call of their own. */
 const MAX_INLINE = 16 * 1024
 
-/** A piece of what is to be sent: requests that are built one behind the other, or somebody's payload. */
-interface Piece extends IOVec {
-  /** From the pool, and with room for more. */
-  arena: boolean
+/** A request that is built: what it ends with, counted from the first byte of all that were built together. */
+interface Built {
+  request: PendingRequest
+  end: number
 }
 
 export class RequestWriter {
   readonly #channel: QIOChannel
   readonly #onError: (error: unknown) => void
-  readonly #queue: Piece[] = []
-  readonly #sent = new CoQueue()
+  #waiting: PendingRequest[] = []
+  // Of what is built:
+  #arena: Memory | undefined
+  #pieces: IOVec[] = []
+  #built: Built[] = []
+  #sent = 0
+  readonly #allSent = new CoQueue()
   /** A coroutine waits for room. */
   #busy = false
   #scheduled = false
@@ -42,34 +50,41 @@ export class RequestWriter {
   /**
    * Queues a request; it is sent at the end of this turn of the loop.
    *
-   * @param data payload; the writer's until the request has been answered
+   * @param request its payload is the writer's until it has been answered or withdrawn
    */
-  add(request: NBDRequest, data?: Buffer): void {
+  add(request: PendingRequest): void {
     if (this.#broken) return
-    const inline = data && data.length <= MAX_INLINE ? data : undefined
-    const arena = this.#reserve(NBD_REQUEST_SIZE + (inline?.length ?? 0))
-    const { buffer } = arena.memory
-    encodeRequest(buffer, arena.end, request)
-    arena.end += NBD_REQUEST_SIZE
-    if (inline) arena.end += inline.copy(buffer, arena.end)
-    else if (data) this.#queue.push({ memory: Memory.of(data), start: 0, end: data.length, arena: false })
+    this.#waiting.push(request)
     if (this.#scheduled) return
     this.#scheduled = true
     queueMicrotask(() => this.#flush())
   }
 
+  /**
+   * Takes a request back, or at least its payload: what has begun is sent to its end, from a copy.
+   *
+   * @returns whether nothing of it was sent, or will be
+   */
+  withdraw(request: PendingRequest): boolean {
+    const i = this.#waiting.indexOf(request)
+    if (i >= 0) {
+      this.#waiting.splice(i, 1)
+      return true
+    }
+    if (this.#built[0]?.request !== request) return false
+    for (const piece of this.#pieces) {
+      if (piece.memory === this.#arena) continue
+      const rest = Memory.allocate(piece.end - piece.start)
+      piece.memory.buffer.copy(rest.buffer, 0, piece.start, piece.end)
+      Object.assign(piece, { memory: rest, start: 0, end: piece.end - piece.start })
+    }
+    return false
+  }
+
   /** Returns when all is sent, or the connection is broken. */
   *drain(): CoroutineFn {
     this.#flush()
-    while (this.#busy) yield* this.#sent.wait()
-  }
-
-  #reserve(size: number): Piece {
-    const last = this.#queue.at(-1)
-    if (last?.arena && last.end + size <= ARENA_SIZE) return last
-    const piece: Piece = { memory: takeMemory(ARENA_SIZE), start: 0, end: 0, arena: true }
-    this.#queue.push(piece)
-    return piece
+    while (this.#busy) yield* this.#allSent.wait()
   }
 
   #flush(): void {
@@ -93,30 +108,99 @@ export class RequestWriter {
       this.#break(error)
     }
     this.#busy = false
-    this.#sent.restartAll()
+    this.#allSent.restartAll()
   }
 
   /** @returns false when the channel is full */
   #sendNow(): boolean {
-    const queue = this.#queue
-    while (queue.length > 0) {
-      let sent = this.#channel.writev(queue)
-      if (sent === QIO_CHANNEL_ERR_BLOCK) return false
-      for (let head = queue[0]; head; head = queue[0]) {
-        const taken = Math.min(sent, head.end - head.start)
-        head.start += taken
-        sent -= taken
-        if (head.start < head.end) break
-        queue.shift()
-        if (head.arena) giveMemory(head.memory)
+    while (this.#pieces.length > 0 || this.#build()) {
+      const sent = this.#channel.writev(this.#pieces)
+      if (sent === QIO_CHANNEL_ERR_BLOCK) {
+        this.#putBack()
+        return false
       }
+      this.#advance(sent)
     }
     return true
   }
 
+  /** Builds as many requests as fit in one arena. @returns false when there are none */
+  #build(): boolean {
+    if (this.#waiting.length === 0) return false
+    const arena = takeMemory(ARENA_SIZE)
+    let [count, at, end] = [0, 0, 0]
+    let open: IOVec | undefined
+    for (const request of this.#waiting) {
+      const { type, flags, offset, length, data } = request.command
+      const inline = data && data.length <= MAX_INLINE ? data : undefined
+      const size = NBD_REQUEST_SIZE + (inline?.length ?? 0)
+      if (at + size > ARENA_SIZE) break
+      encodeRequest(arena.buffer, at, { type, flags, offset, length, ...cookieHalves(request.cookie) })
+      inline?.copy(arena.buffer, at + NBD_REQUEST_SIZE)
+      if (open) open.end += size
+      else this.#pieces.push((open = { memory: arena, start: at, end: at + size }))
+      at += size
+      end += size
+      if (data && !inline) {
+        this.#pieces.push({ memory: Memory.of(data), start: 0, end: data.length })
+        end += data.length
+        open = undefined
+      }
+      this.#built.push({ request, end })
+      count++
+    }
+    this.#waiting.splice(0, count)
+    this.#arena = arena
+    this.#sent = 0
+    return true
+  }
+
+  #advance(sent: number): void {
+    this.#sent += sent
+    const pieces = this.#pieces
+    for (let head = pieces[0]; head; head = pieces[0]) {
+      const taken = Math.min(sent, head.end - head.start)
+      head.start += taken
+      sent -= taken
+      if (head.start < head.end) return
+      pieces.shift()
+    }
+    this.#forget()
+  }
+
+  /** All that was built and has not begun waits again. */
+  #putBack(): void {
+    const begun = this.#built.findIndex(({ end }) => end > this.#sent)
+    // It has begun only when bytes of it are sent; in front of it is what is complete.
+    const first = begun === 0 ? 0 : this.#built[begun - 1]!.end
+    const keep = this.#sent > first ? 1 : 0
+    const back = this.#built.slice(begun + keep)
+    this.#waiting.unshift(...back.map(({ request }) => request))
+    if (keep === 0) {
+      this.#pieces.length = 0
+      this.#forget()
+      return
+    }
+    this.#built = [this.#built[begun]!]
+    let left = this.#built[0]!.end - this.#sent
+    this.#pieces = this.#pieces.filter((piece) => {
+      piece.end = Math.min(piece.end, piece.start + left)
+      left -= piece.end - piece.start
+      return piece.end > piece.start
+    })
+  }
+
+  #forget(): void {
+    this.#built.length = 0
+    giveMemory(this.#arena!)
+    this.#arena = undefined
+  }
+
   #break(error: unknown): void {
     this.#broken = true
-    this.#queue.length = 0
+    this.#waiting.length = 0
+    this.#pieces.length = 0
+    this.#built.length = 0
     this.#onError(error)
   }
 }

@@ -5,11 +5,13 @@
  */
 import { Coroutine, type CoroutineFn } from '../../shared/coroutine/coroutine.ts'
 import { NBDError } from '../../shared/errors/nbd-error.ts'
-import type { QIOChannel } from '../../shared/io/channel.ts'
+import { QIO_CHANNEL_ERR_BLOCK, type QIOChannel } from '../../shared/io/channel.ts'
 import type { WindowReader } from '../../shared/io/window-reader.ts'
 import { NBD_CMD_DISC } from '../../shared/protocol/constants.ts'
 import type { Negotiated } from '../negotiation/negotiated.ts'
-import { cookieHalves, CookieTable } from './cookie-table.ts'
+import type { Cancellation } from './cancellation.ts'
+import { CookieTable } from './cookie-table.ts'
+import { NBD_LEAVE_TIMEOUT_MS } from './limits.ts'
 import { PendingRequest, type Command } from './pending-request.ts'
 import { ReplyParser } from './reply-parser.ts'
 import { RequestWriter } from './request-writer.ts'
@@ -39,26 +41,40 @@ export class Transmission {
   /**
    * Sends a request and waits for its reply. Only while `run` runs.
    *
+   * When the call is given up, the request fails at once: it is not sent any more, or its reply is read and dropped, and
+   * its buffers are not touched.
+   *
    * @returns for BLOCK_STATUS, length and flags of one extent after the other; otherwise nothing
-   * @throws NBDError of kind `request` when the server refuses it; of another kind when the connection is dead
+   * @throws NBDError of kind `request` when the server refuses it; of another kind when the connection is dead; why the
+   *   call was given up
    */
-  request(command: Command): Promise<number[]> {
+  request(command: Command, cancellation?: Cancellation): Promise<number[]> {
     return new Promise((resolve, reject) => {
       const request = new PendingRequest(command, resolve, reject)
       if (this.#error) {
         request.abandon(this.#error)
         return
       }
-      const { type, flags, offset, length, data } = command
-      this.#writer.add({ type, flags, offset, length, ...cookieHalves(this.#table.add(request)) }, data)
+      this.#table.add(request)
+      this.#writer.add(request)
+      if (cancellation) request.watch(cancellation, (reason) => this.#giveUp(request, reason))
     })
   }
 
-  /** Waits for all replies, and takes leave. The server then closes the connection. Never fails. */
+  /** Requests that the server has not answered, and those that nobody waits for. */
+  get load(): number {
+    return this.#table.size
+  }
+
+  /** Waits for all replies that somebody waits for, and takes leave; the server is to close the connection. Never fails. */
   async disconnect(): Promise<void> {
-    await this.#table.whenEmpty()
-    this.#writer.add({ ...DISC, cookieHigh: 0, cookieLow: 0 })
+    await this.#table.whenAnswered()
+    // A server that has stopped reading would let us wait for ever.
+    const timer = setTimeout(() => this.#channel.shutdown('both'), NBD_LEAVE_TIMEOUT_MS)
+    const ignore = (): void => undefined
+    this.#writer.add(new PendingRequest(DISC, ignore, ignore))
     await Coroutine.start(() => this.#writer.drain())
+    clearTimeout(timer)
   }
 
   /**
@@ -99,10 +115,30 @@ export class Transmission {
         )
       }
       window.start = parser.consume(memory.buffer, window.start, window.end)
-      const { direct } = parser
-      if (!direct) continue
-      yield* this.#reader.readAll(direct.memory, direct.at, direct.at + direct.length)
-      parser.directReceived()
+      yield* this.#receiveDirect()
+    }
+  }
+
+  /** Long data, as far as they are to go somewhere. */
+  *#receiveDirect(): CoroutineFn {
+    const parser = this.#parser
+    for (let direct = parser.direct; direct; direct = parser.direct) {
+      const { memory, at, length } = direct
+      const n = this.#reader.readNow(memory, at, at + length)
+      if (n === 0)
+        throw new NBDError('transport', 'the server closed the connection in the middle of a reply')
+      // While we wait, the call may be given up.
+      if (n === QIO_CHANNEL_ERR_BLOCK) yield* this.#channel.yield('in')
+      else parser.directReceived(n)
+    }
+  }
+
+  #giveUp(request: PendingRequest, reason: unknown): void {
+    if (this.#writer.withdraw(request)) {
+      this.#table.remove(request)
+      request.giveUp(reason)
+    } else if (!request.command.untilDone) {
+      this.#table.giveUp(request, reason)
     }
   }
 

@@ -139,6 +139,20 @@ export class WindowReader {
     return true
   }
 
+  /**
+   * Reads what is there, up to the bytes from `start` to `end` of `memory`, without waiting.
+   *
+   * @returns how many bytes came; 0 at the end of the stream; QIO_CHANNEL_ERR_BLOCK when there are none yet
+   * @throws NBDError of kind `transport`
+   */
+  readNow(memory: Memory, start: number, end: number): number {
+    const aside = this.#aside
+    if (!aside) return this.#ended ? 0 : this.channel.readv([{ memory, start, end }])
+    const n = aside.copy(memory.buffer, start, 0, Math.min(aside.length, end - start))
+    this.#aside = n === aside.length ? undefined : aside.subarray(n)
+    return n
+  }
+
   /** As `readAllEof`, and the end of the stream is an error. @see qio_channel_readv_all */
   *readAll(memory: Memory, start: number, end: number): CoroutineFn {
     if (yield* this.readAllEof(memory, start, end)) return

@@ -1,6 +1,7 @@
 /** Feeds a ReplyParser as the receive loop does, and keeps what comes of the requests. */
 import { CookieTable } from '../../../../client/transmission/cookie-table.ts'
 import { PendingRequest, type Command } from '../../../../client/transmission/pending-request.ts'
+import { readTargets } from '../../../../client/transmission/read-target.ts'
 import { ReplyParser } from '../../../../client/transmission/reply-parser.ts'
 import { NBDError } from '../../../../shared/errors/nbd-error.ts'
 import { NBD_CMD_READ } from '../../../helpers/raw-constants.ts'
@@ -43,13 +44,13 @@ export function parse(
   requests.forEach(({ type, offset = 0, length = 0 }, i) => {
     // What was in the buffer before must not be taken for what was read.
     const buffer = Buffer.alloc(length, 0xee)
-    const target = { buffer, memory: undefined, at: 0 }
+    const target = readTargets([buffer])(0)
     const command: Command = { type, flags: 0, offset, length, ...(type === NBD_CMD_READ ? { target } : {}) }
     const outcome = parsed.outcomes[i]!
     const resolve = (extents: number[]): void => {
       outcome.result = type === NBD_CMD_READ ? Buffer.from(buffer) : extents
     }
-    table.add(new PendingRequest(command, resolve, (error) => (outcome.error = error)))
+    table.add(new PendingRequest(command, resolve, (error) => (outcome.error = error as NBDError)))
   })
   try {
     feed(parser, pieces)

@@ -1,6 +1,7 @@
 import t from 'tap'
 import { CookieTable } from '../../../../client/transmission/cookie-table.ts'
 import { PendingRequest } from '../../../../client/transmission/pending-request.ts'
+import { BufferTarget } from '../../../../client/transmission/read-target.ts'
 import { ReplyParser } from '../../../../client/transmission/reply-parser.ts'
 import { Memory } from '../../../../shared/syscall/memory.ts'
 import {
@@ -231,13 +232,13 @@ void t.test('ReplyParser - lets large data be received where they belong', async
   const table = new CookieTable()
   const parser = new ReplyParser(table, true, undefined)
   const settled: string[] = []
-  const target = { buffer: memory.buffer, memory, at: 100 }
+  const target = new BufferTarget(memory.buffer, memory, 100)
   const command = { type: NBD_CMD_READ, flags: 0, offset: 4096, length, target }
   table.add(
     new PendingRequest(
       command,
       () => settled.push('resolved'),
-      (error) => settled.push(error.message)
+      (error) => settled.push(String(error))
     )
   )
   const stream = chunk(1n, DATA, dataPayload(4096n, data))
@@ -248,7 +249,9 @@ void t.test('ReplyParser - lets large data be received where they belong', async
   t.strictSame({ ...parser.direct, memory: 0 }, { memory: 0, at: 1100, length: length - 1000 })
   data.copy(memory.buffer, 1100, 1000)
   t.strictSame(settled, [])
-  parser.directReceived()
+  parser.directReceived(20_000)
+  t.strictSame({ ...parser.direct, memory: 0 }, { memory: 0, at: 21_100, length: length - 21_000 })
+  parser.directReceived(length - 21_000)
   t.strictSame(settled, ['resolved'])
   t.ok(memory.buffer.subarray(100, 100 + length).equals(data))
   t.equal(parser.direct, undefined)
@@ -259,7 +262,7 @@ void t.test('ReplyParser - receives small data with what follows', async (t) => 
   const memory = Memory.allocate(4096)
   const table = new CookieTable()
   const parser = new ReplyParser(table, true, undefined)
-  const target = { buffer: memory.buffer, memory, at: 0 }
+  const target = new BufferTarget(memory.buffer, memory, 0)
   const ignore = (): void => undefined
   table.add(
     new PendingRequest({ type: NBD_CMD_READ, flags: 0, offset: 0, length: 4096, target }, ignore, ignore)

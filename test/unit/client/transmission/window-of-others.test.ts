@@ -1,4 +1,5 @@
 import t, { type Test } from 'tap'
+import { BufferTarget } from '../../../../client/transmission/read-target.ts'
 import { Transmission } from '../../../../client/transmission/transmission.ts'
 import { WindowReader } from '../../../../shared/io/window-reader.ts'
 import { Memory } from '../../../../shared/syscall/memory.ts'
@@ -28,7 +29,7 @@ void t.test('Transmission - a reply that is cut off does not get into another co
   const length = 256 * KiB
   const memory = Memory.allocate(length)
   memory.buffer.fill(0)
-  const target = { buffer: memory.buffer, memory, at: 0 }
+  const target = new BufferTarget(memory.buffer, memory, 0)
   const data = pattern(length)
   const read = healthy.transmission.request({ ...flush, type: NBD_CMD_READ, length, target })
   // More than one receive brings, so that the next one is tried before waiting.
