@@ -12,6 +12,7 @@
  * @context the thread that connected
  */
 import { constants } from 'node:os'
+import type { Readable, Writable } from 'node:stream'
 import { isUint8Array } from 'node:util/types'
 import { NBDError } from '../shared/errors/nbd-error.ts'
 import {
@@ -26,8 +27,12 @@ import type { Connection, ConnectionState } from './connection/connection.ts'
 import type { Target } from './connection/target.ts'
 import { blocksOf } from './disk/blocks.ts'
 import { AlignedIO, type DiskIO } from './disk/disk-io.ts'
+import { readBlocks, type ReadBlocksOptions } from './disk/read-blocks.ts'
+import { DiskReadStream, webReadable, type ReadStreamOptions } from './disk/read-stream.ts'
+import type { WriteStreamOptions } from './disk/sequential-writer.ts'
 import { WidenedIO } from './disk/widened-io.ts'
 import { WriteBarrier } from './disk/write-barrier.ts'
+import { DiskWriteStream, webWritable } from './disk/write-stream.ts'
 import { flagsOf, type NBDFlags } from './flags.ts'
 import type { Handshake } from './negotiation/negotiated.ts'
 import { blockStatus, cutExtents, type NBDExtent } from './transmission/block-status.ts'
@@ -211,6 +216,39 @@ export class NBDDisk {
       this.#call(options, (limit) => this.#connection.request(command, limit))
     )
     yield* cutExtents(extents, offset, offset + length)
+  }
+
+  /**
+   * Reads a range from front to back, in blocks, each a new buffer that is the caller's; four are read ahead.
+   *
+   * @throws NBDError from the iteration; why it was given up
+   */
+  readBlocks(options?: ReadBlocksOptions): AsyncGenerator<Buffer, void, undefined> {
+    return readBlocks(this, options)
+  }
+
+  /** A range as a stream of Node's. Destroyed, it gives up its reads in flight. */
+  createReadStream(options?: ReadStreamOptions): Readable {
+    return new DiskReadStream(this, options)
+  }
+
+  /**
+   * A stream of Node's that writes from `start` on, in whole blocks as they fill up. It has finished when all is written,
+   * and flushed if that was asked for; what goes beyond the end of the disk is an error. Destroyed, it gives up its
+   * writes in flight.
+   */
+  createWriteStream(options?: WriteStreamOptions): Writable {
+    return new DiskWriteStream(this, options)
+  }
+
+  /** As `createReadStream`, a stream of bytes of the web's. */
+  readable(options?: ReadStreamOptions): ReadableStream<Uint8Array> {
+    return webReadable(this, options)
+  }
+
+  /** As `createWriteStream`, a stream of the web's. */
+  writable(options?: WriteStreamOptions): WritableStream<Uint8Array> {
+    return webWritable(this, options)
   }
 
   /** Waits for the replies to all calls in flight, and disconnects. Further calls fail. Never fails itself. */
