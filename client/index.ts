@@ -7,13 +7,13 @@
  */
 import type { TLSParameters } from '../shared/protocol/uri-tls.ts'
 import { Connection } from './connection/connection.ts'
+import { openSet, type ConnectionOptions } from './connection/open-set.ts'
+import type { Open } from './connection/opening.ts'
 import { targetOf, type ConnectTarget } from './connection/target.ts'
 import { NBDDisk, type DiskOptions } from './nbd-disk.ts'
-import { NBD_HANDSHAKE_TIMEOUT_MS } from './negotiation/limits.ts'
+import { checkTimeout } from './transmission/cancellation.ts'
 
-export interface ConnectOptions extends DiskOptions {
-  /** For connecting and the handshake together; 10 seconds if not given. */
-  handshakeTimeoutMs?: number | undefined
+export interface ConnectOptions extends ConnectionOptions, DiskOptions {
   /** Requires TLS, as `nbds` does. What is given here comes before what the URI says. */
   tls?: TLSParameters | undefined
 }
@@ -23,15 +23,14 @@ export interface ConnectOptions extends DiskOptions {
  *
  * @param to `nbd://HOST:PORT/EXPORT` or `nbd+unix:///EXPORT?socket=PATH`, with `nbds` for TLS; or what has no URI
  * @throws NBDError of kind `config` (what was asked for), `transport` (no connection), `protocol` (no proper NBD server) or
- *   `request` (the server refuses)
+ *   `request` (the server refuses, or an option is out of its range); the signal's reason
  */
-export async function connect(
-  to: string | ConnectTarget,
-  { handshakeTimeoutMs = NBD_HANDSHAKE_TIMEOUT_MS, tls, ...options }: ConnectOptions = {}
-): Promise<NBDDisk> {
-  const target = targetOf(to, tls)
+export async function connect(to: string | ConnectTarget, options: ConnectOptions = {}): Promise<NBDDisk> {
+  checkTimeout('timeoutMs', options.timeoutMs)
+  const target = targetOf(to, options.tls)
+  const open: Open = (timeoutMs, signal) => Connection.open(target, timeoutMs, signal)
   try {
-    return new NBDDisk(await Connection.open(target, handshakeTimeoutMs), target, options)
+    return new NBDDisk(await openSet(open, target.reopens, options), target, options)
   } catch (error) {
     await target.close()
     throw error
@@ -42,7 +41,8 @@ export { QIOChannelPair } from '../shared/io/channel-pair.ts'
 export { NBDError, type NBDErrorKind } from '../shared/errors/nbd-error.ts'
 export type { TLSParameters } from '../shared/protocol/uri-tls.ts'
 export type { BlockSizes } from '../shared/protocol/messages/export-info.ts'
-export type { ConnectionState } from './connection/connection.ts'
+export type { ConnectionState } from './connection/connection-set.ts'
+export type { ConnectionOptions } from './connection/open-set.ts'
 export type { ConnectTarget } from './connection/target.ts'
 export type { NBDFlags } from './flags.ts'
 export { NBDDisk, type DiskOptions, type WriteOptions, type ZeroOptions } from './nbd-disk.ts'

@@ -3,7 +3,7 @@
  *
  * Any number of calls may be in flight at once; the server may carry them out in any order, so a read that is to see a
  * write must be called when the write has resolved. A call that fails, fails alone: its error is of kind `request` and
- * has an errno. When the connection is lost, all calls fail with an error of kind `transport` or `protocol`.
+ * has an errno. When the connection is lost for good, all calls fail with an error of kind `transport` or `protocol`.
  *
  * Every call can be given up, by a signal or a time limit. It then fails at once, and its buffers are its caller's again.
  * If it was not sent yet, it never is; otherwise the server goes on with it: so what was to be written may have been, or
@@ -23,7 +23,7 @@ import {
   NBD_CMD_FLUSH
 } from '../shared/protocol/constants.ts'
 import type { BlockSizes } from '../shared/protocol/messages/export-info.ts'
-import type { Connection, ConnectionState } from './connection/connection.ts'
+import type { ConnectionSet, ConnectionState } from './connection/connection-set.ts'
 import type { Target } from './connection/target.ts'
 import { blocksOf } from './disk/blocks.ts'
 import { AlignedIO, type DiskIO } from './disk/disk-io.ts'
@@ -36,7 +36,7 @@ import { DiskWriteStream, webWritable } from './disk/write-stream.ts'
 import { flagsOf, type NBDFlags } from './flags.ts'
 import type { Handshake } from './negotiation/negotiated.ts'
 import { blockStatus, cutExtents, type NBDExtent } from './transmission/block-status.ts'
-import { Cancellation, checkTimeout, type CallOptions } from './transmission/cancellation.ts'
+import { Cancellation, type CallOptions } from './transmission/cancellation.ts'
 import { checkCommand } from './transmission/check-command.ts'
 
 export interface DiskOptions {
@@ -80,21 +80,21 @@ export class NBDDisk {
   readonly structured: boolean
   /** All data goes by TLS. */
   readonly tls: boolean
-  readonly #connection: Connection
-  readonly #target: Target
+  readonly #connections: ConnectionSet
+  readonly #target: Pick<Target, 'close'>
   readonly #timeoutMs: number | undefined
   readonly #io: DiskIO
   /** Blocks that calls are made of. */
   readonly #blockSize: number
   readonly #barrier = new WriteBarrier()
 
-  /**
-   * @param target what was connected to: the disk's, to close
-   * @throws NBDError EINVAL when the time limit is none
-   */
-  constructor(connection: Connection, target: Target, { unaligned = 'refuse', timeoutMs }: DiskOptions = {}) {
-    checkTimeout('timeoutMs', timeoutMs)
-    const { negotiated } = connection
+  /** @param target what was connected to: the disk's, to close */
+  constructor(
+    connections: ConnectionSet,
+    target: Pick<Target, 'close'>,
+    { unaligned = 'refuse', timeoutMs }: DiskOptions = {}
+  ) {
+    const { negotiated } = connections
     const { minimum } = negotiated.blockSizes
     const widens = unaligned === 'widen' && minimum > 1
     this.size = negotiated.size
@@ -105,11 +105,11 @@ export class NBDDisk {
     this.description = negotiated.description
     this.handshake = negotiated.handshake
     this.structured = negotiated.structured
-    this.tls = connection.tls
-    this.#connection = connection
+    this.tls = connections.tls
+    this.#connections = connections
     this.#target = target
     this.#timeoutMs = timeoutMs
-    this.#io = widens ? new WidenedIO(connection) : new AlignedIO(connection)
+    this.#io = widens ? new WidenedIO(connections) : new AlignedIO(connections)
     this.#blockSize = widens ? 1 : minimum
   }
 
@@ -117,8 +117,13 @@ export class NBDDisk {
     return this.flags.readOnly
   }
 
+  /** How many there are now. */
+  get connections(): number {
+    return this.#connections.size
+  }
+
   get state(): ConnectionState {
-    return this.#connection.state
+    return this.#connections.state
   }
 
   /**
@@ -189,11 +194,11 @@ export class NBDDisk {
    */
   async flush(options?: CallOptions): Promise<void> {
     const command = { type: NBD_CMD_FLUSH, flags: 0, offset: 0, length: 0 }
-    checkCommand(command, this.#connection.negotiated)
+    checkCommand(command, this.#connections.negotiated)
     await this.#call(options, async (limit) => {
       const passed = this.#barrier.passed()
       if (passed) await (limit ? limit.race(passed, command) : passed)
-      await this.#connection.request(command, limit)
+      await this.#connections.request(command, limit)
     })
   }
 
@@ -210,10 +215,10 @@ export class NBDDisk {
     options?: CallOptions
   ): AsyncGenerator<NBDExtent, void, undefined> {
     const command = { type: NBD_CMD_BLOCK_STATUS, flags: 0, offset, length }
-    checkCommand(command, this.#connection.negotiated, this.#blockSize)
+    checkCommand(command, this.#connections.negotiated, this.#blockSize)
     const { start, end } = blocksOf(offset, length, this.blockSizes.minimum)
     const extents = blockStatus(start, end - start, (command) =>
-      this.#call(options, (limit) => this.#connection.request(command, limit))
+      this.#call(options, (limit) => this.#connections.request(command, limit))
     )
     yield* cutExtents(extents, offset, offset + length)
   }
@@ -253,7 +258,7 @@ export class NBDDisk {
 
   /** Waits for the replies to all calls in flight, and disconnects. Further calls fail. Never fails itself. */
   async close(): Promise<void> {
-    await this.#connection.close()
+    await this.#connections.close()
     await this.#target.close()
   }
 

@@ -25,8 +25,6 @@ import type { Target } from './target.ts'
 
 const { ETIMEDOUT } = constants.errno
 
-export type ConnectionState = 'READY' | 'DEAD' | 'CLOSED'
-
 export class Connection {
   readonly negotiated: Negotiated
   /** All that follows goes by TLS. */
@@ -35,7 +33,7 @@ export class Connection {
   readonly #transmission: Transmission
   /** Resolves when the descriptor is closed and nothing is in flight. */
   readonly ended: Promise<void>
-  #state: ConnectionState = 'READY'
+  #state: 'READY' | 'DEAD' | 'CLOSED' = 'READY'
   #reason: NBDError | undefined
 
   private constructor({ channel, reader }: Negotiating, negotiated: Negotiated, secure: boolean) {
@@ -51,19 +49,20 @@ export class Connection {
    *
    * @param timeoutMs for both together
    * @returns a connection that is READY
-   * @throws NBDError of kind `transport`, `protocol`, `request` (the server refuses) or `config`
+   * @throws NBDError of kind `transport`, `protocol`, `request` (the server refuses) or `config`; the signal's reason
    */
-  static async open(target: Target, timeoutMs: number): Promise<Connection> {
+  static async open(target: Target, timeoutMs: number, signal?: AbortSignal): Promise<Connection> {
     const start = performance.now()
     try {
-      const channel = await target.open(timeoutMs)
+      const channel = await target.open(timeoutMs, signal)
       const negotiating = { channel, reader: new WindowReader(channel) }
       const left = Math.max(0, timeoutMs - (performance.now() - start))
       const negotiated = await withinTime(
         negotiating,
         Coroutine.start(() => negotiate(negotiating, target)),
         left,
-        timeoutMs
+        timeoutMs,
+        signal
       )
       const connection = new Connection(negotiating, negotiated, target.secure ?? target.tls !== undefined)
       if (Number.isSafeInteger(negotiated.size)) return connection
@@ -72,6 +71,7 @@ export class Connection {
         errno: NBD_EOVERFLOW
       })
     } catch (error) {
+      signal?.throwIfAborted()
       if (!NBDError.is(error)) throw error
       const lost = error.kind === 'transport' && error.errno !== ETIMEDOUT
       const why = lost ? await target.explain?.() : undefined
@@ -84,7 +84,7 @@ export class Connection {
     return this.#transmission.load
   }
 
-  get state(): ConnectionState {
+  get state(): 'READY' | 'DEAD' | 'CLOSED' {
     return this.#state
   }
 
@@ -152,13 +152,17 @@ async function withinTime(
   connection: Negotiating,
   negotiation: Promise<Negotiated>,
   leftMs: number,
-  timeoutMs: number
+  timeoutMs: number,
+  signal?: AbortSignal
 ): Promise<Negotiated> {
   let late = false
   const timer = setTimeout(() => {
     late = true
     connection.channel.shutdown('both')
   }, leftMs)
+  const abort = (): void => connection.channel.shutdown('both')
+  signal?.addEventListener('abort', abort)
+  if (signal?.aborted) abort()
   try {
     return await negotiation
   } catch (error) {
@@ -171,5 +175,6 @@ async function withinTime(
       : error
   } finally {
     clearTimeout(timer)
+    signal?.removeEventListener('abort', abort)
   }
 }

@@ -49,10 +49,11 @@ export interface Target {
   /**
    * Connects.
    *
+   * @param signal ends waiting for an address
    * @returns a channel of which nothing was read, the caller's to close
    * @throws NBDError of kind `transport` or `config`
    */
-  open(timeoutMs: number): Promise<QIOChannel>
+  open(timeoutMs: number, signal?: AbortSignal): Promise<QIOChannel>
 
   /** Why a connection has just failed, when the target knows better. */
   explain?(): Promise<string | undefined>
@@ -96,7 +97,7 @@ function uriTarget(text: string, tls: TLSParameters | undefined): Target {
     exportName,
     tls: parameters && inContext(name, () => clientTls(parameters, address)),
     reopens: true,
-    open: (timeoutMs) => connectSocket(address, timeoutMs),
+    open: (timeoutMs, signal) => connectSocket(address, timeoutMs, signal),
     close: async () => undefined
   }
 }
@@ -167,9 +168,9 @@ function bySocket(argv: readonly [string, ...string[]]): Opening {
   let started: Promise<ActivatedCommand> | undefined
   return {
     reopens: true,
-    open: async (timeoutMs) => {
+    open: async (timeoutMs, signal) => {
       const { address } = await (started ??= ActivatedCommand.start(argv))
-      return connectSocket(address, timeoutMs)
+      return connectSocket(address, timeoutMs, signal)
     },
     explain: async () => {
       const command = await started?.catch(() => undefined)

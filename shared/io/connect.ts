@@ -24,10 +24,15 @@ const MAX_PATH = 107
  *
  * @context the thread in whose loop the channel is to live
  * @param timeoutMs for looking up the name and connecting
+ * @param signal ends it, with an error of kind `transport`
  * @returns a channel, the caller's to close
  * @throws NBDError of kind `transport`; of kind `config` when no such address can be
  */
-export async function connectSocket(address: NBDAddress, timeoutMs: number): Promise<QIOChannelSocket> {
+export async function connectSocket(
+  address: NBDAddress,
+  timeoutMs: number,
+  signal?: AbortSignal
+): Promise<QIOChannelSocket> {
   if ('cid' in address) {
     // libuv knows TCP and Unix sockets: it opens no other kind of descriptor.
     throw new NBDError('config', 'vsock is not supported: Node.js cannot wait for such a socket')
@@ -35,17 +40,27 @@ export async function connectSocket(address: NBDAddress, timeoutMs: number): Pro
   if ('path' in address && Buffer.byteLength(address.path) > MAX_PATH) {
     throw new NBDError('config', `the path of a socket is at most ${MAX_PATH} bytes long`)
   }
-  return new QIOChannelSocket(await connectedFd(address, timeoutMs))
+  return new QIOChannelSocket(await connectedFd(address, timeoutMs, signal))
 }
 
-function connectedFd(address: Exclude<NBDAddress, VsockAddress>, timeoutMs: number): Promise<number> {
+function connectedFd(
+  address: Exclude<NBDAddress, VsockAddress>,
+  timeoutMs: number,
+  signal?: AbortSignal
+): Promise<number> {
   return new Promise((resolve, reject) => {
     const socket = net.connect(address)
     const timer = setTimeout(
       () => socket.destroy(new NBDError('transport', `no connection within ${timeoutMs} ms`)),
       timeoutMs
     )
-    socket.once('close', () => clearTimeout(timer))
+    const abort = (): unknown => socket.destroy(new NBDError('transport', 'connecting was given up'))
+    signal?.addEventListener('abort', abort)
+    if (signal?.aborted) abort()
+    socket.once('close', () => {
+      clearTimeout(timer)
+      signal?.removeEventListener('abort', abort)
+    })
     socket.once('error', (error) => reject(transportError(error)))
     socket.once('connect', () => {
       try {
