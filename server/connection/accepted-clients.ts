@@ -7,16 +7,9 @@ import type { EntryPoint } from '../../shared/aio/entry-point.ts'
 import { log } from '../../shared/log/log.ts'
 import { NBD_MAX_WAITING_CONNECTIONS } from '../../shared/protocol/limits.ts'
 import { ConnectionState, type ConnectionCounters } from '../transmission/connection-state.ts'
+import { dropWire, notTaken, type ConnectionEnd, type ConnectionHandOver, type Wire } from './hand-over.ts'
 import { HelpingThreads } from './helping-threads.ts'
-import {
-  dropWire,
-  notTaken,
-  SERVE_CONNECTION,
-  SERVE_NEGOTIATED,
-  type ConnectionEnd,
-  type ConnectionHandOver,
-  type Wire
-} from './serve-connection.ts'
+import { SERVE_CONNECTION, SERVE_NEGOTIATED } from './serve-connection.ts'
 import { leastLoaded, type ServingThread } from './serving-thread.ts'
 
 /** Accepted, and not served yet. */

@@ -11,7 +11,8 @@ import { log } from '../../shared/log/log.ts'
 import { closeFd } from '../../shared/syscall/fd.ts'
 import { ConnectionState } from '../transmission/connection-state.ts'
 import { ReadAhead } from '../transmission/read-ahead.ts'
-import { ABORT_CONNECTION, JOIN_CONNECTION, notTaken, SHARE_CONNECTION } from './serve-connection.ts'
+import { notTaken } from './hand-over.ts'
+import { ABORT_CONNECTION, JOIN_CONNECTION, SHARE_CONNECTION } from './serve-connection.ts'
 
 /** A connection that is being served. */
 export interface ServedConnection {

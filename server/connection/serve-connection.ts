@@ -8,93 +8,33 @@
  * @context an IOThread
  */
 import { aioWaitKick, aioWaitWhile } from '../../shared/aio/aio-wait.ts'
-import { scheduleRemote, type BottomHalfHandle } from '../../shared/aio/bottom-half.ts'
+import { scheduleRemote } from '../../shared/aio/bottom-half.ts'
 import { Coroutine, type CoroutineFn } from '../../shared/coroutine/coroutine.ts'
 import { NBDError } from '../../shared/errors/nbd-error.ts'
 import type { QIOChannel } from '../../shared/io/channel.ts'
-import { QIOChannelPair, type QIOChannelPairHandle } from '../../shared/io/channel-pair.ts'
+import { QIOChannelPair } from '../../shared/io/channel-pair.ts'
 import { QIOChannelSocket, type SocketHandle } from '../../shared/io/channel-socket.ts'
 import { QIOChannelTLS } from '../../shared/io/channel-tls.ts'
 import { WindowReader } from '../../shared/io/window-reader.ts'
 import type { EntryPoint } from '../../shared/aio/entry-point.ts'
 import { log } from '../../shared/log/log.ts'
-import { closeFd } from '../../shared/syscall/fd.ts'
 import { exportTable } from '../export/export-table.ts'
-import { selectContexts } from '../export/meta-context.ts'
-import type { NBDMode } from '../negotiation/nbd-mode.ts'
 import { negotiate } from '../negotiation/newstyle.ts'
 import type { Negotiated, Negotiating } from '../negotiation/option-context.ts'
 import { ConnectionState } from '../transmission/connection-state.ts'
 import { ReadAhead } from '../transmission/read-ahead.ts'
 import { ReceiveLoop, type ReceiveLoopOptions } from '../transmission/receive-loop.ts'
-
-/** A descriptor of a connected socket, or one end of an in-memory pair. */
-export type Wire = number | QIOChannelPairHandle
-
-/** Ends a connection that nobody serves. */
-export function dropWire(wire: Wire): void {
-  if (typeof wire === 'number') closeFd(wire)
-  else void QIOChannelPair.open(wire).close()
-}
-
-/** What an IOThread is given with a connection. */
-export interface ConnectionHandOver {
-  /** Of the connection, chosen by the main thread. */
-  id: number
-  /** Number of the server. */
-  server: number
-  /** The IOThread's to close from when it has set `taken`. */
-  wire: Wire
-  /** One word of shared memory, 0 until then. */
-  taken: Int32Array
-  /** Who is at the other end, for the log. */
-  peer: string
-  /** Of its ConnectionState. */
-  state: SharedArrayBuffer
-  /** Is scheduled when other threads should take part; absent when there are none. */
-  onHelpWanted: BottomHalfHandle | undefined
-}
-
-/** A connection that nothing was read from. */
-export interface NewConnection extends ConnectionHandOver {
-  handshakeTimeoutMs: number
-}
-
-/** A connection that is negotiated. */
-export interface NegotiatedConnection extends ConnectionHandOver {
-  negotiated: NegotiatedDescription
-  /** What the client has sent behind the negotiation, as far as it was received. */
-  unread: Uint8Array
-}
-
-/** What became of a connection. */
-export interface ConnectionEnd {
-  /** The client got as far as an export. */
-  negotiated: boolean
-  /** It lives on, and is to be served elsewhere: `wire` is the receiver's. */
-  moved?: Pick<NegotiatedConnection, 'wire' | 'negotiated' | 'unread'>
-}
-
-/** What was negotiated, for another thread that serves the same export. */
-export interface NegotiatedDescription {
-  exportName: string
-  mode: NBDMode
-  /** Names of the metadata contexts that were chosen; their ids follow from them. */
-  contexts: string[]
-}
-
-/** Lets a thread take part in a connection that another has begun. */
-export interface ConnectionPart {
-  id: number
-  server: number
-  socket: SocketHandle
-  /** As of a ConnectionHandOver. */
-  taken: Int32Array
-  peer: string
-  state: SharedArrayBuffer
-  readAhead: SharedArrayBuffer
-  negotiated: NegotiatedDescription
-}
+import {
+  fromDescription,
+  toDescription,
+  type ConnectionEnd,
+  type ConnectionHandOver,
+  type ConnectionPart,
+  type NegotiatedConnection,
+  type NegotiatedDescription,
+  type NewConnection,
+  type Wire
+} from './hand-over.ts'
 
 const entry = <A, R>(name: string): EntryPoint<A, R> => ({ module: import.meta.url, name })
 
@@ -115,9 +55,6 @@ export const STOP_CONNECTIONS = entry<number, void>('stopConnections')
 export const ABORT_CONNECTIONS = entry<number, void>('abortConnections')
 /** Ends one connection at once, by its id. */
 export const ABORT_CONNECTION = entry<number, void>('abortConnection')
-
-/** For `taken`. */
-export const notTaken = (): Int32Array => new Int32Array(new SharedArrayBuffer(Int32Array.BYTES_PER_ELEMENT))
 
 /** A connection, or a part in one. */
 interface Connection extends Negotiating {
@@ -317,17 +254,4 @@ function detach(channel: QIOChannelSocket | QIOChannelPair): { wire: Wire; unrea
   if (channel instanceof QIOChannelPair) return { wire: channel.detach(), unread: Buffer.alloc(0) }
   const { fd, unread } = channel.detach()
   return { wire: fd, unread }
-}
-
-const toDescription = ({ exp, mode, contexts }: Negotiated): NegotiatedDescription => ({
-  exportName: exp.name,
-  mode,
-  contexts: contexts.map(({ name }) => name)
-})
-
-/** @throws NBDError of kind `transport` when the export is served no more */
-function fromDescription(server: number, { exportName, mode, contexts }: NegotiatedDescription): Negotiated {
-  const exp = exportTable(server).find(exportName)
-  if (typeof exp === 'string') throw new NBDError('transport', exp)
-  return { exp, mode, contexts: contexts.flatMap((name) => selectContexts(exp, name)) }
 }
