@@ -104,6 +104,8 @@ export class ReceiveLoop {
   #stopped = false
   #aborted = false
   #error: Error | undefined
+  /** The error is what has ended the connection, and no consequence of another thread's. */
+  #isFirst = false
   /** The loop waits for a request of this thread to end. */
   #room: Coroutine<unknown> | undefined
   /** Sends the replies of all that ended in one round of the loop together. */
@@ -153,11 +155,9 @@ export class ReceiveLoop {
       yield* this.#receive()
     } catch (error) {
       // Who is stopped in the middle of a request is at its end there.
-      if (!this.#stopped) this.#error ??= asError(error)
+      if (!this.#stopped) this.#fail(error)
     }
     this.#state.end()
-    if (this.#error) this.#channel.shutdown('both')
-    const news = this.#error !== undefined && this.#state.break()
     // The others, one by one, see that it has ended. After an abort they know, and the lock may be nobody's.
     if (!this.#aborted) this.#turns.end()
     while (this.#inFlight > 0) yield* this.#waitForOne()
@@ -165,13 +165,12 @@ export class ReceiveLoop {
     if (this.#error === undefined) yield* writer.drain()
     this.#flush.delete()
     this.#beginSharing?.resolve({ fd: -1 })
-    if (this.#error && news && !this.#stopped) throw this.#error
+    if (this.#error && this.#isFirst && !this.#stopped) throw this.#error
   }
 
-  /** Takes no further request. `run` then answers those in flight, and returns. */
+  /** Receives nothing more. `run` then answers what was received, and returns. Must be called in all threads. */
   stop(): void {
     this.#stopped = true
-    this.#state.end()
     this.#reader.endReading()
   }
 
@@ -247,8 +246,11 @@ export class ReceiveLoop {
     }
   }
 
+  /** Ends the connection in all threads. Those that only see its end have nothing to tell. */
   #fail(error: unknown): void {
-    this.#error ??= asError(error)
+    if (this.#error) return
+    this.#error = asError(error)
+    this.#isFirst = this.#state.break()
     this.#channel.shutdown('both')
   }
 
@@ -264,7 +266,7 @@ export class ReceiveLoop {
     try {
       pause = this.#takeBatch()
     } catch (error) {
-      this.#error = asError(error)
+      this.#fail(error)
     }
     // The window is the thread's: what is not taken any more must not be there for another connection.
     if (!this.#goesOn) this.#reader.window.clear()

@@ -16,12 +16,6 @@ export const openDescriptors = (pid: number): string[] =>
 export const openSockets = (pid: number): number =>
   openDescriptors(pid).filter((target) => target.startsWith('socket:')).length
 
-/** Whether a socket has several descriptors: so it is with a connection that several threads serve. */
-export function hasSharedSocket(pid: number): boolean {
-  const sockets = openDescriptors(pid).filter((target) => target.startsWith('socket:'))
-  return new Set(sockets).size < sockets.length
-}
-
 /** Bytes of memory that the process occupies. */
 export function residentBytes(pid: number): number {
   const [, kib] = /^VmRSS:\s*(\d+) kB$/m.exec(fs.readFileSync(`/proc/${pid}/status`, 'utf8'))!
