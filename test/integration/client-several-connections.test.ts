@@ -1,5 +1,6 @@
 import * as crypto from 'node:crypto'
 import * as fs from 'node:fs'
+import * as net from 'node:net'
 import { constants } from 'node:os'
 import t, { type Test } from 'tap'
 import { connect } from '../../client/index.ts'
@@ -167,3 +168,20 @@ void t.test('client - four connections write and read what one would', async (t)
   const reads = await Promise.all(offsets.map((at) => disk.read(at, 32 * KiB)))
   t.ok(Buffer.concat(reads).equals(content))
 })
+
+void t.test(
+  'client - what can be connected to only once has one connection, whose loss is the end',
+  async (t) => {
+    const { uri, peers } = await server(t)
+    const stream = net.connect(new URL(uri).searchParams.get('socket')!)
+    const disk = await connect(
+      { stream },
+      { connections: 4, reconnectDelayMs: 60_000, openTimeoutMs: 60_000 }
+    )
+    t.strictSame([disk.flags.canMultiConn, disk.connections], [true, 1])
+    peers[0]!.socket.destroy()
+    await waitFor('the end', () => disk.state === 'DEAD')
+    t.equal((await failureOf(disk.read(0, 1))).kind, 'transport')
+    await disk.close()
+  }
+)
