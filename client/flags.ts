@@ -12,11 +12,12 @@ import {
   NBD_FLAG_SEND_WRITE_ZEROES
 } from '../shared/protocol/constants.ts'
 import type { Negotiated } from './negotiation/negotiated.ts'
+import { BASE_ALLOCATION } from './negotiation/opt-meta-context.ts'
 
 export interface NBDFlags {
   readonly readOnly: boolean
   readonly rotational: boolean
-  /** `blockStatus` works. */
+  /** `blockStatus` tells about base:allocation. */
   readonly canBlockStatus: boolean
   readonly canCache: boolean
   readonly canDf: boolean
@@ -31,12 +32,12 @@ export interface NBDFlags {
   readonly canZero: boolean
 }
 
-export function flagsOf({ flags, allocationId }: Pick<Negotiated, 'flags' | 'allocationId'>): NBDFlags {
+export function flagsOf({ flags, contexts }: Pick<Negotiated, 'flags' | 'contexts'>): NBDFlags {
   const has = (flag: number): boolean => (flags & flag) !== 0
   return {
     readOnly: has(NBD_FLAG_READ_ONLY),
     rotational: has(NBD_FLAG_ROTATIONAL),
-    canBlockStatus: allocationId !== undefined,
+    canBlockStatus: [...contexts.values()].includes(BASE_ALLOCATION),
     canCache: has(NBD_FLAG_SEND_CACHE),
     canDf: has(NBD_FLAG_SEND_DF),
     canFastZero: has(NBD_FLAG_SEND_FAST_ZERO),

@@ -7,15 +7,32 @@
  */
 import type { TLSParameters } from '../shared/protocol/uri-tls.ts'
 import { Connection } from './connection/connection.ts'
+import { listExports } from './connection/listing.ts'
 import { openSet, type ConnectionOptions } from './connection/open-set.ts'
 import type { Open } from './connection/opening.ts'
 import { targetOf, type ConnectTarget } from './connection/target.ts'
+import { exportListing, type ExportListing } from './export-listing.ts'
 import { NBDDisk, type DiskOptions } from './nbd-disk.ts'
+import { NBD_HANDSHAKE_TIMEOUT_MS } from './negotiation/limits.ts'
+import { checkedContexts } from './negotiation/opt-meta-context.ts'
 import { checkTimeout } from './transmission/cancellation.ts'
+
+export interface ListOptions {
+  /** For connecting and the handshake together; 10 seconds if not given. */
+  handshakeTimeoutMs?: number | undefined
+  /** Requires TLS, as `nbds` does. What is given here comes before what the URI says. */
+  tls?: TLSParameters | undefined
+  /** False: ask for simple replies, which know no holes, texts and metadata contexts. */
+  structured?: boolean | undefined
+}
 
 export interface ConnectOptions extends ConnectionOptions, DiskOptions {
   /** Requires TLS, as `nbds` does. What is given here comes before what the URI says. */
   tls?: TLSParameters | undefined
+  /** False: ask for simple replies, which know no holes, texts and metadata contexts. */
+  structured?: boolean | undefined
+  /** What `blockStatus` is to tell about, where the server can; `base:allocation` if not given. */
+  metaContexts?: readonly string[] | undefined
 }
 
 /**
@@ -27,13 +44,32 @@ export interface ConnectOptions extends ConnectionOptions, DiskOptions {
  */
 export async function connect(to: string | ConnectTarget, options: ConnectOptions = {}): Promise<NBDDisk> {
   checkTimeout('timeoutMs', options.timeoutMs)
+  const { structured = true } = options
+  const wishes = { structured, metaContexts: checkedContexts(options.metaContexts) }
   const target = targetOf(to, options.tls)
-  const open: Open = (timeoutMs, signal) => Connection.open(target, timeoutMs, signal)
+  const open: Open = (timeoutMs, signal) => Connection.open(target, wishes, timeoutMs, signal)
   try {
     return new NBDDisk(await openSet(open, target.reopens, options), target, options)
   } catch (error) {
     await target.close()
     throw error
+  }
+}
+
+/**
+ * What exports a server has, and what each of them is; in the server's order.
+ *
+ * @param of the server; what export it names does not matter
+ * @throws NBDError as `connect`; of kind `request` when the server does not list its exports
+ */
+export async function list(of: string | ConnectTarget, options: ListOptions = {}): Promise<ExportListing[]> {
+  const { handshakeTimeoutMs = NBD_HANDSHAKE_TIMEOUT_MS, tls, structured = true } = options
+  const target = targetOf(of, tls)
+  try {
+    const { exports } = await listExports(target, handshakeTimeoutMs, { structured })
+    return exports.map(exportListing)
+  } finally {
+    await target.close()
   }
 }
 
@@ -44,8 +80,15 @@ export type { BlockSizes } from '../shared/protocol/messages/export-info.ts'
 export type { ConnectionState } from './connection/connection-set.ts'
 export type { ConnectionOptions } from './connection/open-set.ts'
 export type { ConnectTarget } from './connection/target.ts'
+export type { ExportDetails, ExportListing } from './export-listing.ts'
 export type { NBDFlags } from './flags.ts'
-export { NBDDisk, type DiskOptions, type WriteOptions, type ZeroOptions } from './nbd-disk.ts'
+export {
+  NBDDisk,
+  type BlockStatusOptions,
+  type DiskOptions,
+  type WriteOptions,
+  type ZeroOptions
+} from './nbd-disk.ts'
 export type { Handshake } from './negotiation/negotiated.ts'
-export type { NBDExtent } from './transmission/block-status.ts'
+export type { NBDExtent, NBDStatus } from './transmission/block-status.ts'
 export type { CallOptions } from './transmission/cancellation.ts'

@@ -35,9 +35,17 @@ import { WriteBarrier } from './disk/write-barrier.ts'
 import { DiskWriteStream, webWritable } from './disk/write-stream.ts'
 import { flagsOf, type NBDFlags } from './flags.ts'
 import type { Handshake } from './negotiation/negotiated.ts'
-import { blockStatus, cutExtents, type NBDExtent } from './transmission/block-status.ts'
+import { BASE_ALLOCATION } from './negotiation/opt-meta-context.ts'
+import {
+  blockStatus,
+  blockStatusAll,
+  cutExtents,
+  type NBDExtent,
+  type NBDStatus
+} from './transmission/block-status.ts'
 import { Cancellation, type CallOptions } from './transmission/cancellation.ts'
-import { checkCommand } from './transmission/check-command.ts'
+import { checkCommand, checkStatus } from './transmission/check-command.ts'
+import type { Command, Status } from './transmission/pending-request.ts'
 
 export interface DiskOptions {
   /**
@@ -63,6 +71,11 @@ export interface ZeroOptions extends WriteOptions {
   fast?: boolean
 }
 
+export interface BlockStatusOptions extends CallOptions {
+  /** One of the disk's `metaContexts`; `base:allocation` if not given. */
+  metaContext?: string | undefined
+}
+
 export class NBDDisk {
   /** Bytes. */
   readonly size: number
@@ -78,6 +91,8 @@ export class NBDDisk {
   readonly handshake: Handshake
   /** Replies may be structured. */
   readonly structured: boolean
+  /** Those that `blockStatus` can tell about: of the ones that were asked for, those that the server has. */
+  readonly metaContexts: readonly string[]
   /** All data goes by TLS. */
   readonly tls: boolean
   readonly #connections: ConnectionSet
@@ -105,6 +120,7 @@ export class NBDDisk {
     this.description = negotiated.description
     this.handshake = negotiated.handshake
     this.structured = negotiated.structured
+    this.metaContexts = [...negotiated.contexts.values()]
     this.tls = connections.tls
     this.#connections = connections
     this.#target = target
@@ -203,7 +219,7 @@ export class NBDDisk {
   }
 
   /**
-   * What is data, hole, zeroes (`base:allocation`): extents in order that cover the range, neighbours with different
+   * What one context says, by default what is data, hole, zeroes (`base:allocation`): extents in order that cover the range, neighbours with different
    * flags. Asks the server as it is iterated.
    *
    * @param options `timeoutMs` is for each question to the server
@@ -212,14 +228,21 @@ export class NBDDisk {
   async *blockStatus(
     offset = 0,
     length = this.size - offset,
-    options?: CallOptions
+    { metaContext = BASE_ALLOCATION, ...options }: BlockStatusOptions = {}
   ): AsyncGenerator<NBDExtent, void, undefined> {
-    const command = { type: NBD_CMD_BLOCK_STATUS, flags: 0, offset, length }
-    checkCommand(command, this.#connections.negotiated, this.#blockSize)
-    const { start, end } = blocksOf(offset, length, this.blockSizes.minimum)
-    const extents = blockStatus(start, end - start, (command) =>
-      this.#call(options, (limit) => this.#connections.request(command, limit))
-    )
+    const { start, end } = this.#statusRange(offset, length, [metaContext])
+    const extents = blockStatus(start, end - start, metaContext, this.#statusSender(options))
+    yield* cutExtents(extents, offset, offset + length)
+  }
+
+  /** As `blockStatus`, for all of `metaContexts` together: neighbours differ in at least one of them. */
+  async *blockStatusAll(
+    offset = 0,
+    length = this.size - offset,
+    options: CallOptions = {}
+  ): AsyncGenerator<NBDStatus, void, undefined> {
+    const { start, end } = this.#statusRange(offset, length, this.metaContexts)
+    const extents = blockStatusAll(start, end - start, this.metaContexts, this.#statusSender(options))
     yield* cutExtents(extents, offset, offset + length)
   }
 
@@ -264,6 +287,17 @@ export class NBDDisk {
 
   [Symbol.asyncDispose](): Promise<void> {
     return this.close()
+  }
+
+  /** The whole blocks that a range covers. */
+  #statusRange(offset: number, length: number, contexts: readonly string[]): { start: number; end: number } {
+    const command = { type: NBD_CMD_BLOCK_STATUS, flags: 0, offset, length }
+    checkStatus(command, contexts, this.#connections.negotiated, this.#blockSize)
+    return blocksOf(offset, length, this.blockSizes.minimum)
+  }
+
+  #statusSender(options: CallOptions): (command: Command) => Promise<Status> {
+    return (command) => this.#call(options, (limit) => this.#connections.request(command, limit))
   }
 
   #write(options: CallOptions | undefined, run: (limit?: Cancellation) => Promise<void>): Promise<void> {

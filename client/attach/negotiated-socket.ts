@@ -32,7 +32,9 @@ export async function negotiateSocket(uri: NBDUri): Promise<NegotiatedSocket> {
     timer = setTimeout(() => opened.shutdown('both'), NBD_HANDSHAKE_TIMEOUT_MS)
     const negotiating = { channel: opened, reader: new WindowReader(opened) }
     const { exportName } = uri
-    const negotiated = await Coroutine.start(() => negotiate(negotiating, { exportName }, { structured: false }))
+    const negotiated = await Coroutine.start(() =>
+      negotiate(negotiating, { exportName }, { structured: false })
+    )
     // A server says nothing before it is asked; so nothing is lost with the reader.
     return { fd: opened.detach().fd, negotiated }
   } catch (error) {

@@ -1,7 +1,7 @@
 /** `mqnbd info`: prints what a server tells about an export, as nbdinfo does. */
 import { formatUri, parseUri } from '../../shared/protocol/uri.ts'
 import { connect, type NBDDisk } from '../index.ts'
-import { BASE_ALLOCATION } from '../negotiation/opt-set-meta-context.ts'
+import { BASE_ALLOCATION } from '../negotiation/opt-meta-context.ts'
 import { printable } from '../../shared/config/printable.ts'
 import type { InfoArguments } from './info-options.ts'
 

@@ -18,7 +18,7 @@
 import { bugError, NBDError } from '../../shared/errors/nbd-error.ts'
 import type { Negotiated } from '../negotiation/negotiated.ts'
 import type { Cancellation } from '../transmission/cancellation.ts'
-import { describe, type Command } from '../transmission/pending-request.ts'
+import { describe, type Command, type Status } from '../transmission/pending-request.ts'
 import { ESHUTDOWN } from '../transmission/reply-error.ts'
 import { withContext } from '../with-context.ts'
 import type { Connection } from './connection.ts'
@@ -76,7 +76,7 @@ export class ConnectionSet {
    *
    * @see Transmission.request
    */
-  async request(command: Command, cancellation?: Cancellation): Promise<number[]> {
+  async request(command: Command, cancellation?: Cancellation): Promise<Status> {
     let lostAt: number | undefined
     for (;;) {
       const line = this.#leastLoaded()

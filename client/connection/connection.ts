@@ -13,11 +13,11 @@ import { bugError, NBDError } from '../../shared/errors/nbd-error.ts'
 import type { QIOChannel } from '../../shared/io/channel.ts'
 import { WindowReader } from '../../shared/io/window-reader.ts'
 import { NBD_EOVERFLOW } from '../../shared/protocol/constants.ts'
-import { negotiate } from '../negotiation/newstyle.ts'
+import { negotiate, type Wishes } from '../negotiation/newstyle.ts'
 import type { Negotiated } from '../negotiation/negotiated.ts'
 import type { Negotiating } from '../negotiation/negotiating.ts'
 import type { Cancellation } from '../transmission/cancellation.ts'
-import { describe, type Command } from '../transmission/pending-request.ts'
+import { describe, type Command, type Status } from '../transmission/pending-request.ts'
 import { ESHUTDOWN } from '../transmission/reply-error.ts'
 import { Transmission } from '../transmission/transmission.ts'
 import { withContext } from '../with-context.ts'
@@ -51,7 +51,12 @@ export class Connection {
    * @returns a connection that is READY
    * @throws NBDError of kind `transport`, `protocol`, `request` (the server refuses) or `config`; the signal's reason
    */
-  static async open(target: Target, timeoutMs: number, signal?: AbortSignal): Promise<Connection> {
+  static async open(
+    target: Target,
+    wishes: Wishes,
+    timeoutMs: number,
+    signal?: AbortSignal
+  ): Promise<Connection> {
     const start = performance.now()
     try {
       const channel = await target.open(timeoutMs, signal)
@@ -59,7 +64,7 @@ export class Connection {
       const left = Math.max(0, timeoutMs - (performance.now() - start))
       const negotiated = await withinTime(
         negotiating,
-        Coroutine.start(() => negotiate(negotiating, target)),
+        Coroutine.start(() => negotiate(negotiating, target, wishes)),
         left,
         timeoutMs,
         signal
@@ -98,7 +103,7 @@ export class Connection {
    *
    * @see Transmission.request
    */
-  async request(command: Command, cancellation?: Cancellation): Promise<number[]> {
+  async request(command: Command, cancellation?: Cancellation): Promise<Status> {
     if (this.#state !== 'READY') throw this.#refusal(command)
     try {
       return await this.#transmission.request(command, cancellation)
@@ -148,13 +153,13 @@ export class Connection {
 }
 
 /** `negotiation`, or an error when it has not ended in time; on any error the channel is closed. */
-async function withinTime(
+export async function withinTime<T>(
   connection: Negotiating,
-  negotiation: Promise<Negotiated>,
+  negotiation: Promise<T>,
   leftMs: number,
   timeoutMs: number,
   signal?: AbortSignal
-): Promise<Negotiated> {
+): Promise<T> {
   let late = false
   const timer = setTimeout(() => {
     late = true

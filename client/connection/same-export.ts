@@ -3,12 +3,13 @@ import { constants } from 'node:os'
 import { NBDError } from '../../shared/errors/nbd-error.ts'
 import type { Negotiated } from '../negotiation/negotiated.ts'
 
-const facts = ({ size, flags, blockSizes, allocationId }: Negotiated): Record<string, number | boolean> => ({
+const facts = ({ size, flags, blockSizes, contexts }: Negotiated): Record<string, number | string> => ({
   size,
   flags,
   'minimum block size': blockSizes.minimum,
   'maximum block size': blockSizes.maximum,
-  'base:allocation': allocationId !== undefined
+  // Each connection has ids of its own for them.
+  'what it tells the status of': [...contexts.values()].sort().join(', ') || 'nothing'
 })
 
 /**

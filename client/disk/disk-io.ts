@@ -15,14 +15,14 @@ import type { Cancellation } from '../transmission/cancellation.ts'
 import { checkCommand } from '../transmission/check-command.ts'
 import { NBD_MAX_EFFECT_LENGTH } from '../transmission/limits.ts'
 import { inParts, maxPayload } from '../transmission/parts.ts'
-import type { Command } from '../transmission/pending-request.ts'
+import type { Command, Status } from '../transmission/pending-request.ts'
 import { readTargets } from '../transmission/read-target.ts'
 
 /** Who sends requests. */
 export interface Requester {
   readonly negotiated: Negotiated
   /** @see Transmission.request */
-  request(command: Command, cancellation?: Cancellation): Promise<number[]>
+  request(command: Command, cancellation?: Cancellation): Promise<Status>
 }
 
 /** All fail with an NBDError, or the reason why the call was given up. */

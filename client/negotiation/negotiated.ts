@@ -9,7 +9,27 @@ import type { BlockSizes } from '../../shared/protocol/messages/export-info.ts'
 import type { ExportInfo } from './messages.ts'
 
 /** nbdinfo's names for the ways to shake hands. */
-export type Handshake = 'newstyle' | 'newstyle-fixed'
+export type Handshake = 'oldstyle' | 'newstyle' | 'newstyle-fixed'
+
+/** Metadata contexts that were negotiated: names by the ids that the server gave them. */
+export type MetaContexts = ReadonlyMap<number, string>
+
+/** What was agreed on besides the export. */
+export interface Terms {
+  handshake: Handshake
+  /** Replies may be structured. */
+  structured: boolean
+  contexts: MetaContexts
+  /** All contexts that the server has for the export; undefined when it was not asked, or does not tell. */
+  offeredContexts?: readonly string[] | undefined
+}
+
+/** Of a server that negotiates no more than the export. */
+export const plainTerms = (handshake: Handshake): Terms => ({
+  handshake,
+  structured: false,
+  contexts: new Map()
+})
 
 export interface ExportDescription extends ExportInfo {
   /** The server's own name of the export, where it told one. */
@@ -19,11 +39,7 @@ export interface ExportDescription extends ExportInfo {
   blockSizes: BlockSizes | undefined
 }
 
-export interface Negotiated {
-  handshake: Handshake
-  structured: boolean
-  /** Id of the context base:allocation; undefined when there is none. */
-  allocationId: number | undefined
+export interface Negotiated extends Terms {
   /** Bytes; Infinity when the value on the wire is beyond 2^53 - 1. */
   size: number
   /** Transmission flags, without those that contradict what was negotiated. */
@@ -42,15 +58,13 @@ const DEFAULT_BLOCK_SIZES: BlockSizes = { minimum: 1, preferred: 4096, maximum: 
 /** Puts together what the options brought. */
 export function negotiated(
   exportName: string,
-  { handshake, structured, allocationId }: Pick<Negotiated, 'handshake' | 'structured' | 'allocationId'>,
+  terms: Terms,
   { size, flags, name, description, blockSizes }: ExportDescription
 ): Negotiated {
   return {
-    handshake,
-    structured,
-    allocationId,
+    ...terms,
     size: size > BigInt(NBD_MAX_EXPORT_SIZE) ? Infinity : Number(size),
-    flags: consistent(flags, structured),
+    flags: consistent(flags, terms.structured),
     exportName: name ?? exportName,
     description: description ?? '',
     blockSizes: blockSizes ?? DEFAULT_BLOCK_SIZES,

@@ -1,4 +1,4 @@
-/** NBD_OPT_GO: what the export is, and into transmission. */
+/** NBD_OPT_INFO: what an export is. NBD_OPT_GO: the same, and into transmission. */
 import type { CoroutineFn } from '../../shared/coroutine/coroutine.ts'
 import { protocolError } from '../../shared/errors/nbd-error.ts'
 import {
@@ -7,10 +7,11 @@ import {
   NBD_INFO_EXPORT,
   NBD_INFO_NAME,
   NBD_OPT_GO,
+  NBD_OPT_INFO,
   NBD_REP_ERR_UNSUP,
   NBD_REP_INFO
 } from '../../shared/protocol/constants.ts'
-import { nbdInfoLookup } from '../../shared/protocol/lookup.ts'
+import { nbdInfoLookup, nbdOptLookup } from '../../shared/protocol/lookup.ts'
 import type { BlockSizes } from '../../shared/protocol/messages/export-info.ts'
 import { encodeInfoRequest } from '../../shared/protocol/messages/info-request.ts'
 import { decodeInfoBlockSize, decodeInfoExport, decodeInfoText, type ExportInfo } from './messages.ts'
@@ -29,15 +30,27 @@ interface Informed extends Partial<Omit<ExportDescription, keyof ExportInfo>> {
  * @returns the export, in transmission; undefined when the server does not know this option
  * @throws NBDError of kind `request` when the server refuses the export
  */
-export function* optGo(exchange: OptionExchange, name: string): CoroutineFn<ExportDescription | undefined> {
+export const optGo = (exchange: OptionExchange, name: string): CoroutineFn<ExportDescription | undefined> =>
+  ask(exchange, NBD_OPT_GO, name)
+
+/** As `optGo`, and the negotiation goes on. */
+export const optInfo = (exchange: OptionExchange, name: string): CoroutineFn<ExportDescription | undefined> =>
+  ask(exchange, NBD_OPT_INFO, name)
+
+function* ask(
+  exchange: OptionExchange,
+  option: number,
+  name: string
+): CoroutineFn<ExportDescription | undefined> {
   const informed: Informed = {}
-  const refusal = yield* exchange.ask(NBD_OPT_GO, encodeInfoRequest(name, WANTED), (type, payload) => {
-    if (type !== NBD_REP_INFO) throw unexpectedReply(NBD_OPT_GO, type)
+  const refusal = yield* exchange.ask(option, encodeInfoRequest(name, WANTED), (type, payload) => {
+    if (type !== NBD_REP_INFO) throw unexpectedReply(option, type)
     takeInfo(informed, payload)
   })
   if (refusal?.type === NBD_REP_ERR_UNSUP) return undefined
   if (refusal) throw refusal.error
-  if (!informed.export) throw protocolError('NBD_OPT_GO was acknowledged without NBD_INFO_EXPORT')
+  if (!informed.export)
+    throw protocolError(`${nbdOptLookup(option)} was acknowledged without NBD_INFO_EXPORT`)
   const { name: told, description, blockSizes } = informed
   return { ...informed.export, name: told, description, blockSizes }
 }

@@ -75,18 +75,24 @@ export class OptionExchange {
    * Sends an option, hands its replies to `take`, and returns with the final one.
    *
    * @param take gets a payload that is valid until it returns
+   * @param most replies, the final one included
    * @returns undefined when the server acknowledged the option
    * @throws NBDError of kind `request` when no option has a chance any more, `protocol`, `transport`
    */
-  *ask(option: number, payload: Uint8Array | undefined, take: TakeReply): CoroutineFn<Refusal | undefined> {
+  *ask(
+    option: number,
+    payload: Uint8Array | undefined,
+    take: TakeReply,
+    most = NBD_MAX_OPTION_REPLIES
+  ): CoroutineFn<Refusal | undefined> {
     yield* this.send(option, payload)
-    for (let count = 0; count < NBD_MAX_OPTION_REPLIES; count++) {
+    for (let count = 0; count < most; count++) {
       const reply = yield* this.#receive(option)
       if (reply.type === NBD_REP_ACK) return undefined
       if ((reply.type & NBD_REP_FLAG_ERROR) !== 0) return refused(option, reply.type, reply.payload)
       take(reply.type, reply.payload)
     }
-    throw protocolError(`more than ${NBD_MAX_OPTION_REPLIES} replies to ${nbdOptLookup(option)}`)
+    throw protocolError(`more than ${most} replies to ${nbdOptLookup(option)}`)
   }
 
   *#receive(option: number): CoroutineFn<{ type: number; payload: Buffer }> {

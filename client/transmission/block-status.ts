@@ -1,39 +1,90 @@
 /** BLOCK_STATUS over a range: as many requests as it takes, and extents without seams. */
 import { NBD_CMD_BLOCK_STATUS, NBD_STATE_HOLE, NBD_STATE_ZERO } from '../../shared/protocol/constants.ts'
+import { BASE_ALLOCATION } from '../negotiation/opt-meta-context.ts'
 import { NBD_MAX_EFFECT_LENGTH } from './limits.ts'
-import type { Command } from './pending-request.ts'
+import type { Command, Status } from './pending-request.ts'
 
 /** A part of an export in which the status is the same. */
 export interface NBDExtent {
   offset: number
   length: number
-  /** Of NBD_STATE_HOLE (1) and NBD_STATE_ZERO (2); 0 is data, or not known. */
+  /**
+   * What the context says. For base:allocation, NBD_STATE_HOLE (1) and NBD_STATE_ZERO (2); 0 is data, or not known.
+   */
   flags: number
 }
 
-/** Others are reserved, and to be ignored. */
-const KNOWN_FLAGS = NBD_STATE_HOLE | NBD_STATE_ZERO
+/** A part of an export in which the status is the same in every context. */
+export interface NBDStatus {
+  offset: number
+  length: number
+  /** By the name of the context. */
+  flags: Record<string, number>
+}
 
-/**
- * Extents of the range, in order, without a gap; neighbours differ in their flags.
- *
- * @param send sends a request, and returns lengths and flags of what the server tells, in turn
- */
-export async function* blockStatus(
+/** Sends a request, and returns what the server tells. */
+type Send = (command: Command) => Promise<Status>
+
+/** Of base:allocation; others are reserved, and to be ignored. */
+const KNOWN_FLAGS = NBD_STATE_HOLE | NBD_STATE_ZERO
+const ALL_FLAGS = 0xffffffff
+
+/** Extents of the range in one context, in order, without a gap; neighbours differ in their flags. */
+export const blockStatus = (
   start: number,
   length: number,
-  send: (command: Command) => Promise<number[]>
-): AsyncGenerator<NBDExtent, void, undefined> {
+  context: string,
+  send: Send
+): AsyncGenerator<NBDExtent, void, undefined> =>
+  joined(
+    start,
+    length,
+    send,
+    (told) => piecesOf(told, context),
+    (one, other) => one === other
+  )
+
+/** Extents of the range over all these contexts, in order, without a gap; neighbours differ in some context. */
+export const blockStatusAll = (
+  start: number,
+  length: number,
+  contexts: readonly string[],
+  send: Send
+): AsyncGenerator<NBDStatus, void, undefined> =>
+  joined(
+    start,
+    length,
+    send,
+    (told) => commonPieces(told, contexts),
+    (one, other) => contexts.every((context) => one[context] === other[context])
+  )
+
+interface Piece<Flags> {
+  length: number
+  flags: Flags
+}
+
+/**
+ * @param pieces of a reply, at least one
+ * @param same whether two neighbours are one
+ */
+async function* joined<Flags>(
+  start: number,
+  length: number,
+  send: Send,
+  pieces: (told: Status) => Iterable<Piece<Flags>>,
+  same: (one: Flags, other: Flags) => boolean
+): AsyncGenerator<{ offset: number; length: number; flags: Flags }, void, undefined> {
   const end = start + length
-  let extent: NBDExtent | undefined
+  let extent: { offset: number; length: number; flags: Flags } | undefined
   for (let offset = start; offset < end;) {
     const asked = Math.min(end - offset, NBD_MAX_EFFECT_LENGTH)
     const told = await send({ type: NBD_CMD_BLOCK_STATUS, flags: 0, offset, length: asked })
-    for (let i = 0; i < told.length && offset < end; i += 2) {
+    for (const { length, flags } of pieces(told)) {
       // The last one may go on behind what was asked for.
-      const piece = Math.min(told[i]!, end - offset)
-      const flags = told[i + 1]! & KNOWN_FLAGS
-      if (extent?.flags === flags) {
+      const piece = Math.min(length, end - offset)
+      if (piece === 0) break
+      if (extent && same(extent.flags, flags)) {
         extent.length += piece
       } else {
         if (extent) yield extent
@@ -45,12 +96,42 @@ export async function* blockStatus(
   if (extent) yield extent
 }
 
+function* piecesOf(told: Status, context: string): Generator<Piece<number>> {
+  const extents = told.get(context)!
+  const mask = context === BASE_ALLOCATION ? KNOWN_FLAGS : ALL_FLAGS
+  for (let i = 0; i < extents.length; i += 2)
+    yield { length: extents[i]!, flags: (extents[i + 1]! & mask) >>> 0 }
+}
+
+/** Up to where the first of the contexts says no more. */
+function* commonPieces(told: Status, contexts: readonly string[]): Generator<Piece<Record<string, number>>> {
+  const cursors = contexts.map((context) => ({
+    context,
+    pieces: piecesOf(told, context),
+    piece: { length: 0, flags: 0 }
+  }))
+  for (;;) {
+    const flags: Record<string, number> = {}
+    for (const cursor of cursors) {
+      if (cursor.piece.length === 0) {
+        const next = cursor.pieces.next()
+        if (next.done) return
+        cursor.piece = next.value
+      }
+      flags[cursor.context] = cursor.piece.flags
+    }
+    const length = Math.min(...cursors.map(({ piece }) => piece.length))
+    for (const { piece } of cursors) piece.length -= length
+    yield { length, flags }
+  }
+}
+
 /** What of the extents lies between `start` and `end`. */
-export async function* cutExtents(
-  extents: AsyncIterable<NBDExtent>,
+export async function* cutExtents<Extent extends { offset: number; length: number }>(
+  extents: AsyncIterable<Extent>,
   start: number,
   end: number
-): AsyncGenerator<NBDExtent, void, undefined> {
+): AsyncGenerator<Extent, void, undefined> {
   for await (const extent of extents) {
     const from = Math.max(extent.offset, start)
     yield { ...extent, offset: from, length: Math.min(extent.offset + extent.length, end) - from }

@@ -5,9 +5,9 @@
  * @see nbd_unlocked_aio_pread and its like in libnbd's lib/rw.c, "strict mode"
  */
 import { constants } from 'node:os'
+import { printable } from '../../shared/config/printable.ts'
 import { NBDError } from '../../shared/errors/nbd-error.ts'
 import {
-  NBD_CMD_BLOCK_STATUS,
   NBD_CMD_CACHE,
   NBD_CMD_FLAG_FAST_ZERO,
   NBD_CMD_FLAG_FUA,
@@ -24,6 +24,7 @@ import {
   NBD_FLAG_SEND_WRITE_ZEROES
 } from '../../shared/protocol/constants.ts'
 import type { Negotiated } from '../negotiation/negotiated.ts'
+import { BASE_ALLOCATION } from '../negotiation/opt-meta-context.ts'
 import { describe, type Command } from './pending-request.ts'
 
 const { EINVAL, ENOTSUP, EPERM } = constants.errno
@@ -59,8 +60,6 @@ export function checkCommand(
   const offer = offers.get(type)
   if (offer !== undefined && (negotiated.flags & offer) === 0)
     throw refuse(ENOTSUP, 'the server does not offer this')
-  if (type === NBD_CMD_BLOCK_STATUS && negotiated.allocationId === undefined)
-    throw refuse(ENOTSUP, 'the server does not offer base:allocation')
   if ((flags & NBD_CMD_FLAG_FUA) !== 0 && (negotiated.flags & NBD_FLAG_SEND_FUA) === 0)
     throw refuse(ENOTSUP, 'the server does not offer FUA')
   if ((flags & NBD_CMD_FLAG_FAST_ZERO) !== 0 && (negotiated.flags & NBD_FLAG_SEND_FAST_ZERO) === 0)
@@ -70,6 +69,26 @@ export function checkCommand(
     throw refuse(EINVAL, `goes beyond the end of the export, which has ${negotiated.size} bytes`)
   if (offset % minimum !== 0 || length % minimum !== 0)
     throw refuse(EINVAL, `offset and length must be multiples of the server's minimum block size, ${minimum}`)
+}
+
+/**
+ * As `checkCommand`, for BLOCK_STATUS.
+ *
+ * @param wanted contexts that it is to tell about
+ */
+export function checkStatus(
+  command: Command,
+  wanted: Iterable<string>,
+  negotiated: Negotiated,
+  minimum: number
+): void {
+  checkCommand(command, negotiated, minimum)
+  const there = new Set(negotiated.contexts.values())
+  for (const context of there.size === 0 ? [BASE_ALLOCATION, ...wanted] : wanted) {
+    if (there.has(context)) continue
+    const text = `the server does not offer ${printable(context)}, or was not asked for it at the start`
+    throw new NBDError('request', `${describe(command)}: ${text}`, { errno: ENOTSUP })
+  }
 }
 
 const isByteCount = (value: number): boolean => Number.isSafeInteger(value) && value >= 0

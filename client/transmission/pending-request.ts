@@ -1,11 +1,16 @@
 /** A request from when it is issued until its reply is complete. */
+import { printable } from '../../shared/config/printable.ts'
 import { NBDError } from '../../shared/errors/nbd-error.ts'
 import { NBD_CMD_BLOCK_STATUS, NBD_CMD_FLUSH, NBD_CMD_READ } from '../../shared/protocol/constants.ts'
 import { nbdCmdLookup } from '../../shared/protocol/lookup.ts'
 import { withContext } from '../with-context.ts'
 import type { Cancellation } from './cancellation.ts'
+import type { MetaContexts } from '../negotiation/negotiated.ts'
 import { Coverage } from './coverage.ts'
 import type { ReadTarget } from './read-target.ts'
+
+/** For each context, by its name: length and flags of one extent after the other. */
+export type Status = ReadonlyMap<string, readonly number[]>
 
 /** What is sent. */
 export interface Command {
@@ -28,19 +33,19 @@ export class PendingRequest {
   cookie = 0
   /** For READ. */
   readonly coverage: Coverage | undefined
-  /** For BLOCK_STATUS, when the chunk is there: length and flags of one extent after the other. */
-  extents: number[] | undefined
+  /** For BLOCK_STATUS: what has come. */
+  readonly status = new Map<string, number[]>()
   /** From the first error chunk; the reply goes on to its last chunk. */
   error: NBDError | undefined
   /** Nobody waits for the reply, which is read and dropped. */
   givenUp = false
   #command: Command
-  readonly #resolve: (extents: number[]) => void
+  readonly #resolve: (status: Status) => void
   readonly #reject: (error: unknown) => void
   #cancellation: Cancellation | undefined
   #onCancel: ((reason: unknown) => void) | undefined
 
-  constructor(command: Command, resolve: (extents: number[]) => void, reject: (error: unknown) => void) {
+  constructor(command: Command, resolve: (status: Status) => void, reject: (error: unknown) => void) {
     this.#command = command
     this.coverage = command.type === NBD_CMD_READ ? new Coverage(command.length) : undefined
     this.#resolve = resolve
@@ -59,15 +64,23 @@ export class PendingRequest {
     cancellation.add(giveUp)
   }
 
-  /** The reply is complete. @returns what is missing in it, in words: then it is not settled */
-  settle(): string | undefined {
+  /**
+   * The reply is complete.
+   *
+   * @param contexts of each of which a status must have come
+   * @returns what is missing, in words: then it is not settled
+   */
+  settle(contexts: MetaContexts): string | undefined {
     if (!this.error) {
       if (this.coverage && !this.coverage.complete) return 'not all data came'
-      if (this.#command.type === NBD_CMD_BLOCK_STATUS && !this.extents) return 'no status came'
+      if (this.#command.type === NBD_CMD_BLOCK_STATUS && this.status.size < contexts.size) {
+        const missing = [...contexts.values()].filter((context) => !this.status.has(context))
+        return `no status came of ${printable(missing.join(', '))}`
+      }
     }
     this.#unwatch()
     if (this.error) this.#reject(this.error)
-    else this.#resolve(this.extents ?? [])
+    else this.#resolve(this.status)
     return undefined
   }
 

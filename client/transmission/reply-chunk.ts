@@ -24,6 +24,7 @@ import {
   type Chunk
 } from '../../shared/protocol/messages/structured-chunk.ts'
 import { printable } from '../../shared/config/printable.ts'
+import type { MetaContexts } from '../negotiation/negotiated.ts'
 import { NBD_MAX_ERROR_CHUNK_SIZE, NBD_MAX_STATUS_CHUNK_SIZE } from './limits.ts'
 import { describe, type PendingRequest } from './pending-request.ts'
 import { replyError } from './reply-error.ts'
@@ -105,34 +106,46 @@ export function takeHole(request: PendingRequest, buf: Buffer, at: number): void
 }
 
 /**
- * @param allocationId of the only context that was negotiated
+ * @param contexts that were negotiated
+ * @returns where the extents go
  * @throws NBDError of kind `protocol`
  */
 export function takeContext(
   request: PendingRequest,
   buf: Buffer,
   at: number,
-  allocationId: number | undefined
-): void {
+  contexts: MetaContexts
+): number[] {
   const id = buf.readUInt32BE(at)
-  if (id !== allocationId)
+  const context = contexts.get(id)
+  if (context === undefined)
     throw protocolError(`status of context ${id}, which was not negotiated, for ${describe(request.command)}`)
-  if (request.extents) throw protocolError(`status of context ${id} twice for ${describe(request.command)}`)
-  request.extents = []
+  if (request.status.has(context))
+    throw protocolError(`status of context ${id} twice for ${describe(request.command)}`)
+  const extents: number[] = []
+  request.status.set(context, extents)
+  return extents
 }
 
 /**
  * Takes an extent; what lies behind the request is not asked for, and not kept.
  *
+ * @param extents of the context that the chunk is about
  * @param covered sum of the lengths of the extents before it
  * @returns its length
  * @throws NBDError of kind `protocol`
  */
-export function takeExtent(request: PendingRequest, buf: Buffer, at: number, covered: number): number {
+export function takeExtent(
+  { command }: PendingRequest,
+  extents: number[],
+  buf: Buffer,
+  at: number,
+  covered: number
+): number {
   const length = buf.readUInt32BE(at)
   // Who goes on behind it would not get anywhere.
-  if (length === 0) throw protocolError(`an extent without length for ${describe(request.command)}`)
-  if (covered < request.command.length) request.extents!.push(length, buf.readUInt32BE(at + 4))
+  if (length === 0) throw protocolError(`an extent without length for ${describe(command)}`)
+  if (covered < command.length) extents.push(length, buf.readUInt32BE(at + 4))
   return length
 }
 

@@ -20,6 +20,7 @@ import {
   NBD_CHUNK_SIZE,
   NBD_EXTENT_SIZE
 } from '../../shared/protocol/messages/structured-chunk.ts'
+import type { MetaContexts } from '../negotiation/negotiated.ts'
 import type { CookieTable } from './cookie-table.ts'
 import { describe, type PendingRequest } from './pending-request.ts'
 import {
@@ -48,7 +49,7 @@ const MAGIC_SIZE = 4
 export class ReplyParser {
   readonly #table: CookieTable
   readonly #structured: boolean
-  readonly #allocationId: number | undefined
+  readonly #contexts: MetaContexts
   #state: ReplyState = STATE_REPLY
   // Of the reply or chunk that has begun:
   #request: PendingRequest | undefined
@@ -58,13 +59,15 @@ export class ReplyParser {
   #left = 0
   /** Where in the request the next byte of data belongs. */
   #at = 0
+  /** Of the context that the chunk is about. */
+  #extents: number[] = []
   /** Bytes that the extents so far describe. */
   #covered = 0
 
-  constructor(table: CookieTable, structured: boolean, allocationId: number | undefined) {
+  constructor(table: CookieTable, structured: boolean, contexts: MetaContexts) {
     this.#table = table
     this.#structured = structured
-    this.#allocationId = allocationId
+    this.#contexts = contexts
   }
 
   /** STATE_REPLY between two replies, or two chunks. */
@@ -125,7 +128,7 @@ export class ReplyParser {
         return at + HOLE_SIZE
       case STATE_CONTEXT:
         if (there < NBD_CHUNK_CONTEXT_SIZE) return at
-        takeContext(this.#request!, buf, at, this.#allocationId)
+        this.#extents = takeContext(this.#request!, buf, at, this.#contexts)
         this.#left -= NBD_CHUNK_CONTEXT_SIZE
         this.#covered = 0
         this.#state = STATE_EXTENTS
@@ -205,7 +208,7 @@ export class ReplyParser {
   #takeExtents(buf: Buffer, at: number, there: number): number {
     const end = at + there - (there % NBD_EXTENT_SIZE)
     for (let extent = at; extent < end; extent += NBD_EXTENT_SIZE) {
-      this.#covered += takeExtent(this.#request!, buf, extent, this.#covered)
+      this.#covered += takeExtent(this.#request!, this.#extents, buf, extent, this.#covered)
     }
     this.#left -= end - at
     if (this.#left === 0) this.#endPayload()
@@ -218,7 +221,7 @@ export class ReplyParser {
     const request = this.#request!
     this.#request = undefined
     if (!this.#isLast) return
-    const missing = request.settle()
+    const missing = request.settle(this.#contexts)
     // Still in the table, so that it fails with the connection.
     if (missing !== undefined)
       throw protocolError(`the reply to ${describe(request.command)} ends, but ${missing}`)

@@ -12,7 +12,7 @@ import type { Negotiated } from '../negotiation/negotiated.ts'
 import type { Cancellation } from './cancellation.ts'
 import { CookieTable } from './cookie-table.ts'
 import { NBD_LEAVE_TIMEOUT_MS } from './limits.ts'
-import { PendingRequest, type Command } from './pending-request.ts'
+import { PendingRequest, type Command, type Status } from './pending-request.ts'
 import { ReplyParser } from './reply-parser.ts'
 import { RequestWriter } from './request-writer.ts'
 import { STATE_REPLY } from './states.ts'
@@ -30,11 +30,11 @@ export class Transmission {
   constructor(
     channel: QIOChannel,
     reader: WindowReader,
-    { structured, allocationId }: Pick<Negotiated, 'structured' | 'allocationId'>
+    { structured, contexts }: Pick<Negotiated, 'structured' | 'contexts'>
   ) {
     this.#channel = channel
     this.#reader = reader
-    this.#parser = new ReplyParser(this.#table, structured, allocationId)
+    this.#parser = new ReplyParser(this.#table, structured, contexts)
     this.#writer = new RequestWriter(channel, (error) => this.#fail(error))
   }
 
@@ -44,11 +44,11 @@ export class Transmission {
    * When the call is given up, the request fails at once: it is not sent any more, or its reply is read and dropped, and
    * its buffers are not touched.
    *
-   * @returns for BLOCK_STATUS, length and flags of one extent after the other; otherwise nothing
+   * @returns for BLOCK_STATUS, what the server told of each context; otherwise nothing
    * @throws NBDError of kind `request` when the server refuses it; of another kind when the connection is dead; why the
    *   call was given up
    */
-  request(command: Command, cancellation?: Cancellation): Promise<number[]> {
+  request(command: Command, cancellation?: Cancellation): Promise<Status> {
     return new Promise((resolve, reject) => {
       const request = new PendingRequest(command, resolve, reject)
       if (this.#error) {

@@ -155,13 +155,6 @@ void t.test('info - one line and status 1 when there is nothing to be told', asy
   }
 })
 
-void t.test('info - oldstyle is refused by name', requires('nbdkit'), async (t) => {
-  const { uri } = await Nbdkit.serve(t, ['-o', 'null', '1M'])
-  const { status, stderr } = await mqnbd(t, 'info', uri)
-  t.equal(status, 1)
-  t.match(stderr, /: it speaks the oldstyle handshake, which is not supported\n$/)
-})
-
 void t.test('info - says what is missing', async (t) => {
   const { status, stdout, stderr } = await mqnbd(t, 'info')
   t.not(status, 0)

@@ -56,7 +56,7 @@ export function decodeMetaContextQuery(
 }
 
 /** @returns a new buffer, the caller's */
-export function encodeMetaContextQuery(name: string, queries: string[]): Buffer {
+export function encodeMetaContextQuery(name: string, queries: readonly string[]): Buffer {
   const part = (string: string): Buffer[] => {
     const bytes = Buffer.from(string, 'utf8')
     const length = Buffer.alloc(4)

@@ -1,14 +1,17 @@
 /** Feeds a ReplyParser as the receive loop does, and keeps what comes of the requests. */
 import { CookieTable } from '../../../../client/transmission/cookie-table.ts'
-import { PendingRequest, type Command } from '../../../../client/transmission/pending-request.ts'
+import { PendingRequest, type Command, type Status } from '../../../../client/transmission/pending-request.ts'
 import { readTargets } from '../../../../client/transmission/read-target.ts'
 import { ReplyParser } from '../../../../client/transmission/reply-parser.ts'
 import { NBDError } from '../../../../shared/errors/nbd-error.ts'
 import { NBD_CMD_READ } from '../../../helpers/raw-constants.ts'
 
 export interface Outcome {
-  /** Bytes that were read, or length and flags of extents; undefined when it failed or goes on. */
-  result?: Buffer | number[]
+  /**
+   * Bytes that were read, or length and flags of extents, by context where there are several; undefined when it failed
+   * or goes on.
+   */
+  result?: Buffer | readonly number[] | Record<string, readonly number[]>
   error?: NBDError
 }
 
@@ -27,7 +30,8 @@ export interface Expected {
 
 export interface ParserOptions {
   structured?: boolean
-  allocationId?: number
+  /** Names by id. */
+  contexts?: Record<number, string>
 }
 
 export const ALLOCATION_ID = 5
@@ -36,10 +40,11 @@ export const ALLOCATION_ID = 5
 export function parse(
   requests: Expected[],
   pieces: Buffer[],
-  { structured = true, allocationId = ALLOCATION_ID }: ParserOptions = {}
+  { structured = true, contexts = { [ALLOCATION_ID]: 'base:allocation' } }: ParserOptions = {}
 ): Parsed {
   const table = new CookieTable()
-  const parser = new ReplyParser(table, structured, allocationId)
+  const byId = new Map(Object.entries(contexts).map(([id, name]) => [Number(id), name]))
+  const parser = new ReplyParser(table, structured, byId)
   const parsed: Parsed = { outcomes: requests.map(() => ({})) }
   requests.forEach(({ type, offset = 0, length = 0 }, i) => {
     // What was in the buffer before must not be taken for what was read.
@@ -47,8 +52,10 @@ export function parse(
     const target = readTargets([buffer])(0)
     const command: Command = { type, flags: 0, offset, length, ...(type === NBD_CMD_READ ? { target } : {}) }
     const outcome = parsed.outcomes[i]!
-    const resolve = (extents: number[]): void => {
-      outcome.result = type === NBD_CMD_READ ? Buffer.from(buffer) : extents
+    const resolve = (status: Status): void => {
+      if (type === NBD_CMD_READ) outcome.result = Buffer.from(buffer)
+      else if (status.size > 1) outcome.result = Object.fromEntries(status)
+      else outcome.result = [...status.values()][0] ?? []
     }
     table.add(new PendingRequest(command, resolve, (error) => (outcome.error = error as NBDError)))
   })

@@ -131,6 +131,17 @@ export const greeting = (
   magic = NBD_OPT_MAGIC
 ): Buffer => Buffer.concat([u64(NBD_INIT_MAGIC), u64(magic), u16(flags)])
 
+/** The whole of an oldstyle handshake. */
+export const oldstyleGreeting = (size = SIZE, flags = FLAGS): Buffer =>
+  Buffer.concat([
+    u64(NBD_INIT_MAGIC),
+    u64(0x00420281861253n),
+    u64(size),
+    u16(0xffff),
+    u16(flags),
+    Buffer.alloc(124, 1)
+  ])
+
 export const optionReply = (
   option: number,
   type: number,

@@ -12,7 +12,14 @@ import {
   NBD_REPLY_TYPE_OFFSET_HOLE
 } from '../../../helpers/raw-constants.ts'
 import { u32, u64 } from '../../../helpers/raw-wire.ts'
-import { ALLOCATION_ID, comparable, cuts, parse, type Expected } from '../helpers/parsing.ts'
+import {
+  ALLOCATION_ID,
+  comparable,
+  cuts,
+  parse,
+  type Expected,
+  type ParserOptions
+} from '../helpers/parsing.ts'
 import {
   chunk,
   dataPayload,
@@ -38,7 +45,15 @@ const more = { done: false }
 const zeroes = (length: number): Buffer => Buffer.alloc(length)
 
 const one = { requests: [read(100, 8)] }
-const broken: Record<string, { requests: Expected[]; bytes: Buffer[]; structured?: boolean; why: RegExp }> = {
+
+interface Broken extends ParserOptions {
+  requests: Expected[]
+  bytes: Buffer[]
+  why: RegExp
+}
+
+const TWO = { [ALLOCATION_ID]: 'base:allocation', 6: 'x:y' }
+const broken: Record<string, Broken> = {
   'another magic': { ...one, bytes: [u32(0x67446699)], why: /wrong reply magic 0x67446699/ },
   'the magic of a request': { ...one, bytes: [u32(0x25609513)], why: /wrong reply magic 0x25609513/ },
   'a chunk where none were negotiated': {
@@ -181,6 +196,24 @@ const broken: Record<string, { requests: Expected[]; bytes: Buffer[]; structured
     why: /extent without length/
   },
   'success without status': { requests: [status(0, 8)], bytes: [simpleReply(1n)], why: /no status came/ },
+  'success without the status of one of two contexts': {
+    requests: [status(0, 8)],
+    contexts: TWO,
+    bytes: [chunk(1n, STATUS, statusPayload(ALLOCATION_ID, 8, 0))],
+    why: /no status came of x:y/
+  },
+  'status of the second context twice': {
+    requests: [status(0, 8)],
+    contexts: TWO,
+    bytes: [chunk(1n, STATUS, statusPayload(6, 8, 0), more), chunk(1n, STATUS, statusPayload(6, 8, 0), more)],
+    why: /context 6 twice/
+  },
+  'status of a third context': {
+    requests: [status(0, 8)],
+    contexts: TWO,
+    bytes: [chunk(1n, STATUS, statusPayload(7, 8, 0))],
+    why: /context 7, which was not negotiated/
+  },
   'an error chunk too short for its text': {
     ...one,
     bytes: [chunk(1n, ERROR, zeroes(5))],
@@ -213,11 +246,11 @@ const broken: Record<string, { requests: Expected[]; bytes: Buffer[]; structured
   }
 }
 
-for (const [name, { requests, bytes, structured = true, why }] of Object.entries(broken)) {
+for (const [name, { requests, bytes, why, ...options }] of Object.entries(broken)) {
   void t.test(`ReplyParser - ends the connection at ${name}`, async (t) => {
     const bystander = { type: NBD_CMD_FLUSH }
     const stream = Buffer.concat(bytes)
-    const whole = parse([...requests, bystander], [stream], { structured })
+    const whole = parse([...requests, bystander], [stream], options)
     t.equal(whole.fatal?.kind, 'protocol')
     t.match(whole.fatal?.message, why)
     const last = whole.outcomes.at(-1)!.error
@@ -227,8 +260,7 @@ for (const [name, { requests, bytes, structured = true, why }] of Object.entries
     t.equal(succeeded, name.startsWith('a second reply') ? 1 : 0)
     const expected = JSON.stringify(comparable(whole))
     const others = [...cuts(stream)].filter(
-      (pieces) =>
-        JSON.stringify(comparable(parse([...requests, bystander], pieces, { structured }))) !== expected
+      (pieces) => JSON.stringify(comparable(parse([...requests, bystander], pieces, options))) !== expected
     )
     t.equal(others.length, 0, 'cuts change nothing')
   })

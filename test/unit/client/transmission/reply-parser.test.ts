@@ -41,12 +41,15 @@ const read = (offset: number, length: number): Expected => ({ type: NBD_CMD_READ
 const status = (offset: number, length: number): Expected => ({ type: NBD_CMD_BLOCK_STATUS, offset, length })
 const write: Expected = { type: NBD_CMD_WRITE, offset: 0, length: 512 }
 
+type Wanted = Buffer | number[] | Record<string, number[]> | RegExp
+
 interface Case {
   requests: Expected[]
   bytes: Buffer[]
+  contexts?: Record<number, string>
   structured?: boolean
   /** Result, or text of the error, of each request. */
-  outcomes: (Buffer | number[] | RegExp)[]
+  outcomes: Wanted[]
   errnos?: number[]
 }
 
@@ -185,6 +188,16 @@ const cases: Record<string, Case> = {
     bytes: [chunk(1n, STATUS, statusPayload(ALLOCATION_ID, 60, 0, 40, 3, 1, 0, 1, 3))],
     outcomes: [[60, 0, 40, 3]]
   },
+  'status of two contexts, with something in between': {
+    requests: [status(0, 100), { type: NBD_CMD_FLUSH }],
+    contexts: { 7: 'qemu:dirty-bitmap:b', [ALLOCATION_ID]: 'base:allocation' },
+    bytes: [
+      chunk(1n, STATUS, statusPayload(7, 10, 0xffffffff, 90, 0), more),
+      simpleReply(2n),
+      chunk(1n, STATUS, statusPayload(ALLOCATION_ID, 60, 3))
+    ],
+    outcomes: [{ 'qemu:dirty-bitmap:b': [10, 0xffffffff, 90, 0], 'base:allocation': [60, 3] }, []]
+  },
   'status that fails': {
     requests: [status(0, 100), { type: NBD_CMD_FLUSH }],
     bytes: [chunk(1n, ERROR, errorPayload(22, 'no')), simpleReply(2n)],
@@ -192,17 +205,17 @@ const cases: Record<string, Case> = {
   }
 }
 
-const matches = (outcome: Outcome, expected: Buffer | number[] | RegExp): boolean => {
+const matches = (outcome: Outcome, expected: Wanted): boolean => {
   const { result, error } = outcome
   if (expected instanceof RegExp) return error?.kind === 'request' && expected.test(error.message)
   if (Buffer.isBuffer(expected)) return Buffer.isBuffer(result) && result.equals(expected)
-  return Array.isArray(result) && JSON.stringify(result) === JSON.stringify(expected)
+  return !Buffer.isBuffer(result) && JSON.stringify(result) === JSON.stringify(expected)
 }
 
-for (const [name, { requests, bytes, structured = true, outcomes, errnos }] of Object.entries(cases)) {
+for (const [name, { requests, bytes, outcomes, errnos, ...options }] of Object.entries(cases)) {
   void t.test(`ReplyParser - ${name}`, async (t) => {
     const stream = Buffer.concat(bytes)
-    const whole = parse(requests, [stream], { structured })
+    const whole = parse(requests, [stream], options)
     t.equal(whole.fatal, undefined)
     outcomes.forEach((expected, i) => t.ok(matches(whole.outcomes[i]!, expected), `request ${i + 1}`))
     if (errnos)
@@ -212,14 +225,14 @@ for (const [name, { requests, bytes, structured = true, outcomes, errnos }] of O
       )
     const expected = JSON.stringify(comparable(whole))
     const others = [...cuts(stream)].filter(
-      (pieces) => JSON.stringify(comparable(parse(requests, pieces, { structured }))) !== expected
+      (pieces) => JSON.stringify(comparable(parse(requests, pieces, options))) !== expected
     )
     t.equal(others.length, 0, 'cuts change nothing')
   })
 
   void t.test(`ReplyParser - ${name}: nothing is settled before its last byte`, async (t) => {
     const stream = Buffer.concat(bytes)
-    const { outcomes } = parse(requests, [stream.subarray(0, -1)], { structured })
+    const { outcomes } = parse(requests, [stream.subarray(0, -1)], options)
     const open = outcomes.filter(({ result, error }) => result === undefined && error === undefined)
     t.equal(open.length, 1)
   })
@@ -230,7 +243,7 @@ void t.test('ReplyParser - lets large data be received where they belong', async
   const data = pattern(length)
   const memory = Memory.allocate(length + 100)
   const table = new CookieTable()
-  const parser = new ReplyParser(table, true, undefined)
+  const parser = new ReplyParser(table, true, new Map())
   const settled: string[] = []
   const target = new BufferTarget(memory.buffer, memory, 100)
   const command = { type: NBD_CMD_READ, flags: 0, offset: 4096, length, target }
@@ -261,7 +274,7 @@ void t.test('ReplyParser - lets large data be received where they belong', async
 void t.test('ReplyParser - receives small data with what follows', async (t) => {
   const memory = Memory.allocate(4096)
   const table = new CookieTable()
-  const parser = new ReplyParser(table, true, undefined)
+  const parser = new ReplyParser(table, true, new Map())
   const target = new BufferTarget(memory.buffer, memory, 0)
   const ignore = (): void => undefined
   table.add(

@@ -16,7 +16,7 @@ interface Running extends ChannelPair {
 
 async function running(t: Test): Promise<Running> {
   const { channel, peer } = await channelPair(t)
-  const options = { structured: false, allocationId: undefined }
+  const options = { structured: false, contexts: new Map() }
   const transmission = new Transmission(channel, new WindowReader(channel), options)
   return { channel, peer, transmission, ended: transmission.run() }
 }
