@@ -7,7 +7,9 @@ import { buildCopy } from './client/cli/copy-options.ts'
 import { buildDump } from './client/cli/dump-options.ts'
 import { buildAttach, buildDetach } from './client/cli/attach-options.ts'
 import { buildBench } from './client/cli/bench-options.ts'
-import { buildInfo } from './client/cli/info-options.ts'
+import { buildInfo, withMapValue } from './client/cli/info-options.ts'
+import { buildList } from './client/cli/list-options.ts'
+import { buildMap } from './client/cli/map-options.ts'
 import { withProgressFd } from './client/cli/progress-options.ts'
 import { buildShell } from './client/cli/shell-options.ts'
 import { buildServe } from './server/cli/serve-options.ts'
@@ -28,7 +30,7 @@ try {
   fail(`the working directory cannot be used: ${reason(error)}`, 1)
 }
 
-await yargs(withProgressFd(hideBin(process.argv)))
+await yargs(withProgressFd(withMapValue(hideBin(process.argv))))
   .scriptName('mqnbd')
   .usage('mqnbd COMMAND [options]\n\nA multi-queue NBD (Network Block Device) server, and clients.')
   .command(
@@ -38,8 +40,14 @@ await yargs(withProgressFd(hideBin(process.argv)))
     // Each command's code is loaded when it runs.
     async (args) => process.exit(await (await import('./server/cli/serve.ts')).serve(args))
   )
-  .command('info [uri]', 'Print what a server tells about an export', buildInfo, async (args) =>
+  .command('info [target]', 'Print what a server tells about an export', buildInfo, async (args) =>
     process.exit(await (await import('./client/cli/info.ts')).info(args))
+  )
+  .command('list [target]', 'Print the exports of a server', buildList, async (args) =>
+    process.exit(await (await import('./client/cli/list.ts')).list(args))
+  )
+  .command('map [target]', 'Print where an export or a file has data', buildMap, async (args) =>
+    process.exit(await (await import('./client/cli/map.ts')).map(args))
   )
   .command('copy [source] [destination]', 'Copy from and to NBD servers', buildCopy, async (args) =>
     process.exit(await (await import('./client/cli/copy.ts')).runCopy(args))

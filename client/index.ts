@@ -33,6 +33,8 @@ export interface ConnectOptions extends ConnectionOptions, DiskOptions {
   structured?: boolean | undefined
   /** What `blockStatus` is to tell about, where the server can; `base:allocation` if not given. */
   metaContexts?: readonly string[] | undefined
+  /** Ask also which contexts the export has, for `offeredContexts`. */
+  listContexts?: boolean | undefined
 }
 
 /**
@@ -44,8 +46,8 @@ export interface ConnectOptions extends ConnectionOptions, DiskOptions {
  */
 export async function connect(to: string | ConnectTarget, options: ConnectOptions = {}): Promise<NBDDisk> {
   checkTimeout('timeoutMs', options.timeoutMs)
-  const { structured = true } = options
-  const wishes = { structured, metaContexts: checkedContexts(options.metaContexts) }
+  const { structured = true, listContexts } = options
+  const wishes = { structured, metaContexts: checkedContexts(options.metaContexts), listContexts }
   const target = targetOf(to, options.tls)
   const open: Open = (timeoutMs, signal) => Connection.open(target, wishes, timeoutMs, signal)
   try {

@@ -93,6 +93,8 @@ export class NBDDisk {
   readonly structured: boolean
   /** Those that `blockStatus` can tell about: of the ones that were asked for, those that the server has. */
   readonly metaContexts: readonly string[]
+  /** All that the export has; undefined when the server was not asked (`listContexts`), or does not tell. */
+  readonly offeredContexts: readonly string[] | undefined
   /** All data goes by TLS. */
   readonly tls: boolean
   readonly #connections: ConnectionSet
@@ -121,6 +123,7 @@ export class NBDDisk {
     this.handshake = negotiated.handshake
     this.structured = negotiated.structured
     this.metaContexts = [...negotiated.contexts.values()]
+    this.offeredContexts = negotiated.offeredContexts
     this.tls = connections.tls
     this.#connections = connections
     this.#target = target

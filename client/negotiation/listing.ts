@@ -47,7 +47,7 @@ export function* negotiateListing(
     throw new NBDError('request', text, { errno: constants.errno.ENOTSUP })
   }
   return yield* haggle(connection, tls, function* (exchange) {
-    // What replies have to do with it: without chunks there is no DF, and from some servers no contexts.
+    // What replies have to do with it: without chunks there is no DF, and contexts are of no use.
     const structured = wishes.structured && (yield* optStructuredReply(exchange))
     const terms: Terms = { handshake: style, structured, contexts: new Map() }
     const exports: ListedExport[] = []
@@ -61,7 +61,7 @@ function* inspect(exchange: OptionExchange, named: NamedExport, terms: Terms): C
   try {
     const description = yield* optInfo(exchange, named.name)
     if (!description) return named
-    const offeredContexts = yield* optListMetaContext(exchange, named.name)
+    const offeredContexts = terms.structured ? yield* optListMetaContext(exchange, named.name) : undefined
     const details = negotiated(named.name, { ...terms, offeredContexts }, description)
     return { ...named, details }
   } catch (error) {

@@ -34,8 +34,8 @@ export interface Wishes {
   structured: boolean
   /** What BLOCK_STATUS is to tell about, each context once. Needs structured replies. */
   metaContexts?: readonly string[]
-  /** To be told which contexts the export has. */
-  listContexts?: boolean
+  /** To be told which contexts the export has. Needs structured replies, without which they are of no use. */
+  listContexts?: boolean | undefined
 }
 
 /**
@@ -60,7 +60,8 @@ export function* negotiate(
     return negotiated(exportName, plainTerms(style), yield* haggle(connection, tls, byName))
   return yield* haggle(connection, tls, function* (exchange) {
     const structured = wishes.structured && (yield* optStructuredReply(exchange))
-    const offeredContexts = wishes.listContexts ? yield* optListMetaContext(exchange, exportName) : undefined
+    const offeredContexts =
+      structured && wishes.listContexts ? yield* optListMetaContext(exchange, exportName) : undefined
     const { metaContexts = [] } = wishes
     const contexts =
       structured && metaContexts.length > 0

@@ -1,13 +1,10 @@
 import * as net from 'node:net'
 import * as path from 'node:path'
 import t from 'tap'
-import { runOk } from '../helpers/launched.ts'
 import { mqnbd, Mqnbd } from '../helpers/mqnbd.ts'
-import { QemuNbd } from '../helpers/qemu-nbd.ts'
-import { emptyImage } from '../helpers/files.ts'
-import { program, requires } from '../helpers/requires.ts'
+import { imageOf } from '../helpers/files.ts'
+import { requires } from '../helpers/requires.ts'
 import { tempDir } from '../helpers/temp-dir.ts'
-import { Nbdkit } from '../unit/client/helpers/nbdkit.ts'
 import {
   handshake,
   infoText,
@@ -25,7 +22,7 @@ import {
 
 void t.test('info - prints what our server tells', async (t) => {
   const server = await Mqnbd.serve(t, ['memory:3M', '-x', 'my disk', '-D', 'all of it'])
-  const { status, stdout, stderr } = await mqnbd(t, 'info', server.uri)
+  const { status, stdout, stderr } = await mqnbd(t, 'info', '--no-content', server.uri)
   t.equal(stderr, '')
   t.equal(status, 0)
   t.equal(
@@ -62,45 +59,14 @@ void t.test('info - --size prints the size only', async (t) => {
   t.match(await mqnbd(t, 'info', server.uri, '--size'), { status: 0, stdout: '1000\n', stderr: '' })
 })
 
-const served: Record<
-  string,
-  { needs: string[]; serve: (t: Parameters<typeof Nbdkit.serve>[0]) => Promise<string> }
-> = {
-  'nbdkit, odd size': {
-    needs: ['nbdkit'],
-    serve: async (t) => (await Nbdkit.serve(t, ['null', '1536'])).uri
-  },
-  'nbdkit, simple replies': {
-    needs: ['nbdkit'],
-    serve: async (t) => (await Nbdkit.serve(t, ['--no-sr', '-r', 'null', '10K'])).uri
-  },
-  'nbdkit, EXPORT_NAME only': {
-    needs: ['nbdkit'],
-    serve: async (t) => (await Nbdkit.serve(t, ['--mask-handshake=0', 'null', '1T'])).uri
-  },
-  'nbdkit, block sizes': {
-    needs: ['nbdkit'],
-    serve: async (t) =>
-      (await Nbdkit.serve(t, ['--filter=blocksize-policy', 'null', '0', 'blocksize-minimum=4K'])).uri
-  },
-  'qemu-nbd': {
-    needs: ['qemu-nbd'],
-    serve: async (t) =>
-      (await QemuNbd.serve(t, ['-f', 'raw', '-D', 'a description', emptyImage(t, 1 << 20)])).uri
-  }
-}
-
-for (const [name, { needs, serve }] of Object.entries(served)) {
-  void t.test(`info - prints what nbdinfo prints: ${name}`, requires('nbdinfo', ...needs), async (t) => {
-    const uri = await serve(t)
-    // The content is guessed by file(1), which we do not use.
-    const theirs = await runOk(t, program('nbdinfo'), ['--no-content', uri])
-    const { status, stdout, stderr } = await mqnbd(t, 'info', uri)
-    t.equal(stderr, '')
-    t.equal(status, 0)
-    t.equal(stdout, theirs)
-  })
-}
+void t.test('info - says what an export holds, where that can be told', requires('file'), async (t) => {
+  const script = imageOf(t, Buffer.from('#!/bin/sh\nexit 0\n'))
+  const { uri } = await Mqnbd.serve(t, [script, '-f', 'raw'])
+  t.match((await mqnbd(t, 'info', uri)).stdout, /^\tcontent: POSIX shell script.*\n\turi: /m)
+  t.match((await mqnbd(t, 'info', '--list', '--content', uri)).stdout, /^\tcontent: POSIX shell script/m)
+  t.notMatch((await mqnbd(t, 'info', '--list', uri)).stdout, /content/)
+  t.notMatch((await mqnbd(t, 'info', '--no-content', uri)).stdout, /content/)
+})
 
 void t.test('info - does not let a server write to the terminal', async (t) => {
   const infos = [
@@ -113,7 +79,7 @@ void t.test('info - does not let a server write to the terminal', async (t) => {
     await handshake(peer, { answers: { [NBD_OPT_GO]: [...go, optionReply(NBD_OPT_GO, NBD_REP_ACK)] } })
     while (await peer.request());
   })
-  const { stdout } = await mqnbd(t, 'info', uri)
+  const { stdout } = await mqnbd(t, 'info', '--no-content', uri)
   t.match(stdout, 'export="a ]0;x ":')
   t.match(stdout, 'description: b [2J 1m')
   // eslint-disable-next-line no-control-regex

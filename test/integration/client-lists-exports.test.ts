@@ -182,6 +182,7 @@ const broken: Record<string, [answers: Record<number, Buffer[]>, why: RegExp]> =
   'contexts that are none': [
     {
       ...listOf(named('a')),
+      ...reply(NBD_OPT_STRUCTURED_REPLY, NBD_REP_ACK),
       [NBD_OPT_INFO]: info,
       [NBD_OPT_LIST_META_CONTEXT]: [
         optionReply(NBD_OPT_LIST_META_CONTEXT, NBD_REP_META_CONTEXT, Buffer.alloc(2))

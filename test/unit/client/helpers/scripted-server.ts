@@ -17,10 +17,12 @@ import {
   NBD_INIT_MAGIC,
   NBD_OPT_EXPORT_NAME,
   NBD_OPT_GO,
+  NBD_OPT_LIST_META_CONTEXT,
   NBD_OPT_MAGIC,
   NBD_OPT_SET_META_CONTEXT,
   NBD_OPT_STRUCTURED_REPLY,
   NBD_REP_ACK,
+  NBD_REP_ERR_UNSUP,
   NBD_REP_INFO,
   NBD_REP_MAGIC,
   NBD_REP_META_CONTEXT
@@ -163,6 +165,7 @@ export const infoText = (info: number, text: string | Buffer): Buffer =>
 /** How a good server answers each option. */
 export const goodAnswers: Record<number, Buffer[]> = {
   [NBD_OPT_STRUCTURED_REPLY]: [optionReply(NBD_OPT_STRUCTURED_REPLY, NBD_REP_ACK)],
+  [NBD_OPT_LIST_META_CONTEXT]: [optionReply(NBD_OPT_LIST_META_CONTEXT, NBD_REP_ERR_UNSUP)],
   [NBD_OPT_SET_META_CONTEXT]: [
     optionReply(
       NBD_OPT_SET_META_CONTEXT,

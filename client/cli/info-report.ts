@@ -1,0 +1,99 @@
+/** What is known of exports, as nbdinfo prints it: lines, or JSON with the same keys. */
+import { printable } from '../../shared/config/printable.ts'
+import type { BlockSizes } from '../../shared/protocol/messages/export-info.ts'
+import type { NBDFlags } from '../flags.ts'
+import type { Handshake } from '../negotiation/negotiated.ts'
+
+export interface ReportedExport {
+  name: string
+  description: string
+  /** Bytes; Infinity when it is beyond 2^53 - 1. */
+  size: number
+  content: string | undefined
+  uri: string
+  /** Undefined when the server does not tell. */
+  contexts: readonly string[] | undefined
+  flags: NBDFlags
+  blockSizes: BlockSizes
+  blockSizesAdvertised: boolean
+}
+
+export interface ReportedServer {
+  handshake: Handshake
+  tls: boolean
+  structured: boolean
+  exports: ReportedExport[]
+}
+
+export const reportJson = ({ handshake, tls, structured, exports }: ReportedServer): string =>
+  `${JSON.stringify({ protocol: handshake, TLS: tls, structured, exports: exports.map(jsonOf) }, null, 2)}\n`
+
+export function reportText({ handshake, tls, structured, exports }: ReportedServer): string {
+  const packets = structured ? 'structured' : 'simple'
+  const head = `protocol: ${handshake} ${tls ? 'with' : 'without'} TLS, using ${packets} packets`
+  return [head, ...exports.flatMap(linesOf)].map((line) => `${line}\n`).join('')
+}
+
+/** One export, with nbdinfo's keys. */
+export function jsonOf(reported: ReportedExport): Record<string, unknown> {
+  const { name, description, content, uri, contexts, size } = reported
+  return {
+    'export-name': name,
+    ...(description === '' ? {} : { description }),
+    ...(content === undefined ? {} : { content }),
+    uri,
+    ...(contexts === undefined ? {} : { contexts }),
+    ...facts(reported),
+    'export-size': size,
+    'export-size-str': shortSize(size)
+  }
+}
+
+function linesOf(reported: ReportedExport): string[] {
+  const { name, description, content, uri, contexts, size } = reported
+  const short = shortSize(size)
+  const lines = [
+    ...(description === '' ? [] : [`description: ${printable(description)}`]),
+    `export-size: ${size}${short === String(size) ? '' : ` (${short})`}`,
+    ...(content === undefined ? [] : [`content: ${content}`]),
+    `uri: ${uri}`,
+    ...(contexts === undefined ? [] : ['contexts:', ...contexts.map((context) => `\t${printable(context)}`)]),
+    ...Object.entries(facts(reported)).map(([key, value]) => `${key}: ${value}`)
+  ]
+  return [`export=${JSON.stringify(printable(name))}:`, ...lines.map((line) => `\t${line}`)]
+}
+
+const facts = ({
+  flags,
+  blockSizes,
+  blockSizesAdvertised
+}: ReportedExport): Record<string, boolean | number> => ({
+  is_rotational: flags.rotational,
+  is_read_only: flags.readOnly,
+  can_cache: flags.canCache,
+  can_df: flags.canDf,
+  can_fast_zero: flags.canFastZero,
+  can_flush: flags.canFlush,
+  can_fua: flags.canFua,
+  can_multi_conn: flags.canMultiConn,
+  can_trim: flags.canTrim,
+  can_zero: flags.canZero,
+  ...(blockSizesAdvertised
+    ? {
+        block_size_minimum: blockSizes.minimum,
+        block_size_preferred: blockSizes.preferred,
+        block_size_maximum: blockSizes.maximum
+      }
+    : {})
+})
+
+/** `1M`, where the size is a whole number of such units; else all of its digits. */
+function shortSize(size: number): string {
+  let power = 0
+  let value = size
+  while (value >= 1024 && value % 1024 === 0 && power < 'KMGTPE'.length) {
+    value /= 1024
+    power++
+  }
+  return power === 0 ? String(size) : `${value}${'KMGTPE'[power - 1]}`
+}
