@@ -1,9 +1,9 @@
 /**
  * One thread's side of taking turns to receive on a connection that several threads serve.
  *
- * Who has the turn receives. When its requests are heavy and another thread has nothing to do, it keeps a share of what
- * it has received, passes the turn on together with the rest, and works. Its share it serves without the turn, whatever
- * the others meet meanwhile. A thread that keeps up keeps its turn.
+ * Who has the turn receives. When its requests are heavy, it keeps a share of what it has received, leaves the turn with
+ * the rest to whoever is free first, and works; unless that is somebody who is busy otherwise. Its share it serves without
+ * the turn, whatever the others meet meanwhile. A thread that keeps up keeps its turn.
  *
  * @context the IOThread of its receive loop
  */
@@ -77,12 +77,7 @@ export class Turns {
 
   /** The turn is likely passed on next: with all that can be had, so that both get enough of it. */
   get wantsAll(): boolean {
-    return (
-      this.#here &&
-      this.#sharing !== undefined &&
-      this.#cost >= LIGHT_MS &&
-      this.#state.receiveLock.hasIdleWaiter
-    )
+    return this.#here && this.#sharing !== undefined && this.#cost >= LIGHT_MS
   }
 
   /** Others may take turns from now on. The current coroutine has the turn, and is the one that keeps it. */
@@ -139,7 +134,7 @@ export class Turns {
     if (window.end > end || state.working > 0) state.depth = DEPTH_MEMORY
     else if (state.depth > 0) state.depth--
     if (state.depth === 0) return
-    if (this.#sharing && !state.receiveLock.hasIdleWaiter) return
+    if (this.#sharing && state.receiveLock.hasBusyWaiter) return
     const kept = this.#share(end)
     if (kept === undefined) return
     if (this.#sharing) this.#passRest(this.#sharing, kept)

@@ -57,11 +57,12 @@ export class CoMutexShared implements CoLockable {
     this.#at = at
   }
 
-  /** Whether somebody waits for it in a context that has nothing else to do. For the holder. */
-  get hasIdleWaiter(): boolean {
+  /** Whether who would get it next has something else to do first. For the holder. */
+  get hasBusyWaiter(): boolean {
+    if (this.#load(LOCKED) === 1) return false
     if (this.#load(ORDERED) === NOBODY) Atomics.store(this.#words, this.#at + ORDERED, this.#order())
     const first = this.#load(ORDERED)
-    return first !== NOBODY && isIdle(contextOf(first as CoroutineHandle))
+    return first === NOBODY || !isIdle(contextOf(first as CoroutineHandle))
   }
 
   /** Not recursive. @see qemu_co_mutex_lock */

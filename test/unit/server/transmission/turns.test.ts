@@ -19,8 +19,8 @@ interface Situation {
   costMs?: number
   /** Other threads take part. */
   shared?: boolean
-  /** One of them has nothing to do. */
-  idle?: boolean
+  /** Who would get the turn has something else to do first. */
+  busy?: boolean
 }
 
 /** A thread that has the turn to receive, with the rest of its connection as doubles. */
@@ -28,16 +28,16 @@ class Bed {
   readonly turns: Turns
   passed = 0
   helpWanted = 0
-  idle: boolean
+  busy: boolean
   readonly #window = new ReceiveWindow()
   readonly #readAhead = new ReadAhead(ReadAhead.allocate())
 
-  constructor({ costMs = 0.2, shared = true, idle = true }: Situation = {}) {
-    this.idle = idle
-    const isIdle = (): boolean => this.idle
+  constructor({ costMs = 0.2, shared = true, busy = false }: Situation = {}) {
+    this.busy = busy
+    const isBusy = (): boolean => this.busy
     const receiveLock = {
-      get hasIdleWaiter() {
-        return isIdle()
+      get hasBusyWaiter() {
+        return isBusy()
       },
       *lock() {},
       unlock: () => void this.passed++
@@ -125,7 +125,7 @@ for (const [what, { requests, kept }] of Object.entries(whole)) {
 const keeps: Record<string, Situation & { requests: Buffer[] }> = {
   'cheap requests': { costMs: 0.001, requests: reads(1000) },
   'a share that is not worth a hand-over': { costMs: 0.1, requests: reads(4) },
-  'when no other thread has nothing to do': { idle: false, requests: reads(16) }
+  'when who would get it is busy': { busy: true, requests: reads(16) }
 }
 
 for (const [what, { requests, ...situation }] of Object.entries(keeps)) {
@@ -153,9 +153,9 @@ void t.test('the turn stays - a client that sends one request at a time, however
 
 void t.test('a lone request passes the turn on when the client has just sent several', async (t) => {
   const bed = new Bed({ costMs: 10 })
-  bed.idle = false
+  bed.busy = true
   bed.receive(...reads(2))
-  bed.idle = true
+  bed.busy = false
   t.equal(bed.receive(read).kept, REQUEST_SIZE)
   t.equal(bed.passed, 1)
 })
