@@ -1,13 +1,12 @@
 /** `mqnbd bench`: measures what an export can do. */
-import * as fs from 'node:fs'
-import { configError } from '../../shared/errors/nbd-error.ts'
-import { reason } from '../../shared/errors/system-error.ts'
 import { formatUri, parseUri } from '../../shared/protocol/uri.ts'
-import { progressText, reportJson, reportText, type RunDescription } from '../bench/report.ts'
-import { runLoad, type RunOptions, type RunResult } from '../bench/run-load.ts'
+import { progressText, reportJson, reportText } from '../bench/report.ts'
+import { runLoad, type RunOptions } from '../bench/run-load.ts'
 import { connect, type NBDDisk } from '../index.ts'
 import { loadSvg } from '../svg/load-svg.ts'
 import { benchPlan, benchRange, loadShape, type BenchArguments } from './bench-options.ts'
+import { print } from './print.ts'
+import { writePicture } from './write-picture.ts'
 
 const DEFAULT_WIDTH = 80
 const MAX_WIDTH = 120
@@ -31,10 +30,8 @@ export async function bench(args: BenchArguments): Promise<number> {
     const description = { ...options, uri: formatUri(parseUri(uri)), connections }
     const result = await runLoad(disks, { ...options, ...progress() })
     clearProgress()
-    process.stdout.write(
-      args.json ? reportJson(description, result) : reportText(description, result, outputWidth())
-    )
-    if (svg !== undefined) writePicture(svg, description, result)
+    await print(args.json ? reportJson(description, result) : reportText(description, result, outputWidth()))
+    if (svg !== undefined) writePicture(svg, loadSvg(description, result))
     return 0
   } finally {
     clearProgress()
@@ -82,11 +79,3 @@ function clearProgress(): void {
 }
 
 const outputWidth = (): number => Math.min(process.stdout.columns ?? DEFAULT_WIDTH, MAX_WIDTH)
-
-function writePicture(path: string, description: RunDescription, result: RunResult): void {
-  try {
-    fs.writeFileSync(path, loadSvg(description, result))
-  } catch (error) {
-    throw configError(`cannot write '${path}': ${reason(error)}`, error)
-  }
-}

@@ -2,13 +2,15 @@
 import { printable } from '../../shared/config/printable.ts'
 import { configError, NBDError } from '../../shared/errors/nbd-error.ts'
 import { probeFormat, PROBE_SIZE } from '../../shared/block/probe.ts'
+import { isNbdUri } from '../../shared/protocol/uri.ts'
 import { Memory } from '../../shared/syscall/memory.ts'
 import { compare, type Verdict } from '../compare/compare.ts'
 import type { Source } from '../copy/endpoint.ts'
-import { isNbdUri, openRandomSource } from '../copy/open-endpoint.ts'
+import { openRandomSource } from '../copy/open-endpoint.ts'
 import { noProgress, Progress } from '../copy/progress.ts'
 import type { CompareArguments } from './compare-options.ts'
 import { closeAll, untilSignal } from './long-work.ts'
+import { print } from './print.ts'
 import { progressFd, progressOutput } from './progress-options.ts'
 
 /** Of qemu-img. */
@@ -53,7 +55,7 @@ async function compareOpened(
   else progress.abandon()
   if (verdict.kind === 'failure')
     return failed(verdict.error, verdict.during === 'status' ? CANNOT_ASK : CANNOT_READ)
-  if (!quiet) process.stdout.write(textOf(verdict))
+  if (!quiet) await print(textOf(verdict))
   return verdict.kind === 'identical' ? IDENTICAL : DIFFERENT
 }
 

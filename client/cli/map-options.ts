@@ -17,7 +17,13 @@ export const mapOptions = {
     describe: "Format of a file: 'raw'; guessed if not given"
   },
   totals: { type: 'boolean', describe: 'How much there is of each kind' },
-  json: { type: 'boolean', describe: 'Print JSON' }
+  json: { type: 'boolean', describe: 'Print JSON' },
+  svg: {
+    type: 'string',
+    requiresArg: true,
+    conflicts: ['json', 'totals'],
+    describe: 'Draw base:allocation into a file, instead of printing'
+  }
 } as const satisfies Record<string, Options>
 
 type MapOptions = InferredOptionTypes<typeof mapOptions>
@@ -31,6 +37,7 @@ export const buildMap = (yargs: Argv): Argv<MapOptions & { target: string | unde
     .options(mapOptions)
     .check(({ target }) => !!target || 'map: which URI or file?')
     .example('mqnbd map disk.img', 'the holes of a file')
+    .example('mqnbd map --svg disk.svg nbd://localhost', 'a picture of what is allocated')
     .example('mqnbd map --totals nbd://localhost', 'how much of an export is allocated')
     .example(
       'mqnbd map -c base:allocation,qemu:dirty-bitmap:b nbd://localhost',

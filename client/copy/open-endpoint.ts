@@ -3,6 +3,7 @@ import * as fs from 'node:fs'
 import * as tty from 'node:tty'
 import { configError } from '../../shared/errors/nbd-error.ts'
 import { QIOChannelFile } from '../../shared/io/channel-file.ts'
+import { isNbdUri } from '../../shared/protocol/uri.ts'
 import { closeFd, duplicateFd } from '../../shared/syscall/fd.ts'
 import { failure, type Destination, type Source, type StreamSource } from './endpoint.ts'
 import { FileDestination, FileSource, type FileId } from './file-endpoint.ts'
@@ -16,9 +17,6 @@ const { O_APPEND, O_CREAT, O_RDONLY, O_RDWR, O_WRONLY } = fs.constants
 const MODE = 0o644
 
 const [STDIN, STDOUT] = [0, 1]
-
-/** Everything that begins like one of NBD's schemes; a file of that name is written `./nbd:file`. */
-export const isNbdUri = (name: string): boolean => /^nbds?(\+[a-z]+)?:/i.test(name)
 
 /**
  * @param name an NBD URI, a file, a block device, or `-`

@@ -47,6 +47,9 @@ export const formatTcpUri = (host: string, port: number, exportName: string, tls
 export const formatUnixUri = (socket: string, exportName: string, tls = false): string =>
   formatUri({ address: { path: socket }, exportName, ...(tls ? { tls: {} } : {}) })
 
+/** Whether a text means an NBD URI, right or wrong, and no file: a file of such a name is written `./nbd:file`. */
+export const isNbdUri = (text: string): boolean => /^nbds?(\+[a-z]+)?:/i.test(text)
+
 /** Port assigned to NBD. */
 export const NBD_DEFAULT_PORT = 10809
 

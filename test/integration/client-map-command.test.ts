@@ -99,6 +99,20 @@ void t.test(
   }
 )
 
+void t.test('map --svg - draws, and prints nothing', async (t) => {
+  const file = image(t)
+  const { uri } = await Mqnbd.serve(t, [file, '-f', 'raw', '-r'])
+  const picture = path.join(tempDir(t), 'map.svg')
+  for (const target of [file, uri]) {
+    t.match(await mqnbd(t, 'map', '--svg', picture, target), { status: 0, stdout: '', stderr: '' })
+    const svg = fs.readFileSync(picture, 'utf8')
+    t.match(svg, /^<svg /)
+    t.ok(svg.includes(target.replaceAll('&', '&amp;')), 'it says of what')
+    t.match(svg, /1 MiB/)
+    t.match(svg, /3 MiB/)
+  }
+})
+
 void t.test('map - of nothing', async (t) => {
   const file = emptyImage(t, 0)
   t.match(await mqnbd(t, 'map', file), { status: 0, stdout: '', stderr: '' })
@@ -120,6 +134,8 @@ void t.test('map - says what it cannot do', async (t) => {
     [['info', '--map=', uri], 1, /the metadata context '' is empty/],
     [['info', '--totals', uri], 2, /--totals goes with --map/],
     [['info', '--size', '--map', uri], 2, /--size and --map exclude each other/],
+    [['map', '--svg', `${file}/x.svg`, file], 1, /cannot write '.*x.svg': not a directory/],
+    [['map', '--svg', `${file}.svg`, '--json', file], 2, /svg and json are mutually exclusive/],
     // Not 2, which is an answer.
     [['info', '--can', 'fly', uri], 1, /'fly' is nothing that --is, --can or --has can tell/]
   ]
