@@ -4,6 +4,7 @@
  *
  * The main thread makes the memory when it accepts the client; each thread that takes part has a ConnectionState over it.
  */
+import type { AioContextHandle } from '../../shared/aio/context-table.ts'
 import { CO_MUTEX_WORDS, CoMutexShared } from '../../shared/coroutine/co-mutex-shared.ts'
 import { CO_QUEUE_WORDS, CoQueueShared } from '../../shared/coroutine/co-queue-shared.ts'
 
@@ -15,7 +16,9 @@ const LIMIT = 4
 const HELP = 5
 const DEPTH = 6
 const WORKING = 7
-const ROOM = 8
+/** Of the context that received last. */
+const RECEIVER = 8
+const ROOM = 9
 const RECEIVE_LOCK = ROOM + CO_QUEUE_WORDS
 const SEND_LOCK = RECEIVE_LOCK + CO_MUTEX_WORDS
 
@@ -166,6 +169,16 @@ export class ConnectionState {
 
   endWork(): void {
     Atomics.sub(this.#words, WORKING, 1)
+  }
+
+  /**
+   * Takes note of who receives now; for the holder of the receive lock.
+   *
+   * @returns whether that was another thread before
+   */
+  setReceiver(context: AioContextHandle): boolean {
+    const before = Atomics.exchange(this.#words, RECEIVER, context)
+    return before !== context
   }
 
   countBatch(requests: number, bytes: number): void {

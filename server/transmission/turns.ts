@@ -83,6 +83,7 @@ export class Turns {
   /** Others may take turns from now on. The current coroutine has the turn, and is the one that keeps it. */
   *begin(sharing: Sharing): CoroutineFn {
     yield* this.#state.receiveLock.lock()
+    this.#state.setReceiver(Coroutine.current!.ctx.handle)
     this.#sharing = sharing
   }
 
@@ -104,10 +105,15 @@ export class Turns {
       this.#working = false
       this.#state.endWork()
     }
-    this.#queued = Coroutine.current!.handle
+    const { handle, ctx } = Coroutine.current!
+    this.#queued = handle
     yield* this.#state.receiveLock.lock()
     this.#queued = undefined
     this.#here = true
+    if (this.#state.setReceiver(ctx.handle)) {
+      this.#state.countHandOver()
+      countHandOver()
+    }
     this.#reader.putUnread(this.#sharing!.readAhead.take())
   }
 
@@ -183,8 +189,6 @@ export class Turns {
     this.#here = false
     this.#working = true
     this.#state.beginWork()
-    this.#state.countHandOver()
-    countHandOver()
     this.#state.receiveLock.unlock()
   }
 }

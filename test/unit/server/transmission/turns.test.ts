@@ -2,6 +2,7 @@ import t from 'tap'
 import type { ConnectionState } from '../../../../server/transmission/connection-state.ts'
 import { ReadAhead } from '../../../../server/transmission/read-ahead.ts'
 import { Turns } from '../../../../server/transmission/turns.ts'
+import { Coroutine } from '../../../../shared/coroutine/coroutine.ts'
 import { ReceiveWindow } from '../../../../shared/io/receive-window.ts'
 import type { WindowReader } from '../../../../shared/io/window-reader.ts'
 import { NBD_MAX_BUFFER_SIZE } from '../../../../shared/protocol/limits.ts'
@@ -48,7 +49,7 @@ class Bed {
       working: 0,
       askForHelp: () => this.helpWanted === 0,
       beginWork: () => undefined,
-      countHandOver: () => undefined
+      setReceiver: () => false
     }
     const reader = {
       window: this.#window,
@@ -57,7 +58,7 @@ class Bed {
     }
     const wanted = (): void => void this.helpWanted++
     this.turns = new Turns(state as unknown as ConnectionState, reader as unknown as WindowReader, wanted)
-    if (shared) this.turns.begin({ readAhead: this.#readAhead }).next()
+    if (shared) void Coroutine.start(() => this.turns.begin({ readAhead: this.#readAhead }))
     for (let i = 0; i < 20; i++) this.turns.measure(costMs, 1)
   }
 
