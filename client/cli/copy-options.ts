@@ -8,12 +8,14 @@ import {
   DEFAULT_REQUESTS,
   MAX_CONNECTIONS,
   MAX_QUEUE_SIZE,
+  MAX_RECONNECT_DELAY,
   MAX_REQUESTS,
   MAX_REQUEST_SIZE,
   MAX_SPARSE_SIZE,
   MIN_REQUEST_SIZE,
   MIN_SPARSE_SIZE
 } from '../copy/limits.ts'
+import type { ServerOptions } from '../copy/nbd-endpoint.ts'
 import { progressFd, progressOptions } from './progress-options.ts'
 
 // Numbers are taken as strings and checked here: yargs makes NaN of what is none.
@@ -43,6 +45,12 @@ export const copyOptions = {
     requiresArg: true,
     default: '16M',
     describe: 'Bytes in flight on each connection'
+  },
+  'reconnect-delay': {
+    type: 'string',
+    requiresArg: true,
+    default: '0',
+    describe: 'Seconds to wait for a server that has gone to be there again; then the copy goes on'
   },
   'request-size': {
     type: 'string',
@@ -87,7 +95,7 @@ export const buildCopy = (yargs: Argv): Argv<InferredOptionTypes<typeof copyOpti
 export interface CopySettings {
   source: string
   destination: string
-  connections: number
+  server: ServerOptions
   /** On each connection. */
   requests: number
   requestSize: number
@@ -105,7 +113,10 @@ export function copySettings(args: CopyArguments): CopySettings {
     // The check of `buildCopy` has seen that they are there.
     source: args.source!,
     destination: args.destination!,
-    connections: synchronous ? 1 : parseInteger(args.connections, '--connections', 1, MAX_CONNECTIONS),
+    server: {
+      connections: synchronous ? 1 : parseInteger(args.connections, '--connections', 1, MAX_CONNECTIONS),
+      reconnectDelayMs: reconnectDelayMs(args['reconnect-delay'])
+    },
     requests: synchronous ? 1 : parseInteger(args.requests, '--requests', 1, MAX_REQUESTS),
     requestSize: powerOfTwo(args.requestSize, '--request-size', MIN_REQUEST_SIZE, MAX_REQUEST_SIZE),
     queueSize: atMost(parseSize(args.queueSize, '--queue-size'), '--queue-size', MAX_QUEUE_SIZE),
@@ -115,6 +126,11 @@ export function copySettings(args: CopyArguments): CopySettings {
         : powerOfTwo(args.sparse, '--sparse', MIN_SPARSE_SIZE, MAX_SPARSE_SIZE),
     progress: progressFd(args)
   }
+}
+
+function reconnectDelayMs(text: string): number | undefined {
+  const seconds = parseInteger(text, '--reconnect-delay', 0, MAX_RECONNECT_DELAY)
+  return seconds === 0 ? undefined : seconds * 1000
 }
 
 function powerOfTwo(text: string, what: string, min: number, max: number): number {

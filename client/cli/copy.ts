@@ -17,11 +17,10 @@ export async function runCopy(args: CopyArguments): Promise<number> {
   const settings = copySettings(args)
   const opened: (Source | StreamSource | Destination)[] = []
   try {
-    const source = await openSource(settings.source, settings.connections)
+    const source = await openSource(settings.source, settings.server)
     opened.push(source)
-    const { connections, destination: name } = settings
     const flush = args.flush ?? false
-    const destination = await openDestination(name, connections, { flush, source })
+    const destination = await openDestination(settings.destination, settings.server, { flush, source })
     opened.push(destination)
     refuseTooSmall(source, destination)
     await destination.prepare(source.kind === 'stream' ? undefined : source.size)

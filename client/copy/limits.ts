@@ -11,6 +11,9 @@ export const MAX_REQUEST_SIZE = 32 * MiB
 export const MAX_CONNECTIONS = 64
 export const DEFAULT_CONNECTIONS = 4
 
+/** Seconds that a copy waits for a server that has gone. */
+export const MAX_RECONNECT_DELAY = 24 * 60 * 60
+
 /** Requests in flight on one connection. */
 export const MAX_REQUESTS = 1024
 export const DEFAULT_REQUESTS = 64

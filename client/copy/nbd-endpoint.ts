@@ -1,7 +1,7 @@
 /** An export of an NBD server, behind as many connections as are wanted and it allows. */
 import { NBDError } from '../../shared/errors/nbd-error.ts'
 import type { Memory } from '../../shared/syscall/memory.ts'
-import { connect, type NBDDisk } from '../index.ts'
+import { connect, type ConnectOptions, type NBDDisk } from '../index.ts'
 import type { NBDExtent } from '../transmission/block-status.ts'
 import { failure, type Destination, type Source } from './endpoint.ts'
 import { writeZeroes } from './zeroes.ts'
@@ -14,6 +14,14 @@ const MORE_TIMEOUT_MS = 3000
 
 /** Where a server does not say what serves it best. */
 const DEFAULT_PREFERRED = 4096
+
+/** How a server is connected to. */
+export interface ServerOptions {
+  /** At most; one, unless the server promises that they see the same. */
+  connections: number
+  /** How long to wait for a server that has gone to be there again; absent: not at all. */
+  reconnectDelayMs?: number | undefined
+}
 
 class NBDEndpoint {
   readonly name: string
@@ -48,9 +56,9 @@ const isPowerOfTwo = (value: number): boolean => value > 0 && (value & (value - 
 export class NBDSource extends NBDEndpoint implements Source {
   readonly kind = 'random'
 
-  /** @param connections at most; one, unless the server promises that they see the same @throws NBDError */
-  static async open(uri: string, connections: number): Promise<NBDSource> {
-    return new NBDSource(uri, await openDisks(uri, connections))
+  /** @throws NBDError */
+  static async open(uri: string, options: ServerOptions): Promise<NBDSource> {
+    return new NBDSource(uri, await openDisks(uri, options))
   }
 
   async read(offset: number, length: number, { buffer }: Memory, lane: number): Promise<void> {
@@ -90,15 +98,11 @@ export class NBDDestination extends NBDEndpoint implements Destination {
   }
 
   /**
-   * @param options.flush whether `flush` will be called
+   * @param flush whether `flush` will be called
    * @throws NBDError; of kind `config` when the export cannot be what is asked of it
    */
-  static async open(
-    uri: string,
-    connections: number,
-    { flush }: { flush: boolean }
-  ): Promise<NBDDestination> {
-    const disks = await openDisks(uri, connections)
+  static async open(uri: string, options: ServerOptions, flush: boolean): Promise<NBDDestination> {
+    const disks = await openDisks(uri, options)
     const { readOnly, canFlush } = disks[0]!.flags
     const problem = readOnly
       ? 'the export is read-only'
@@ -146,11 +150,11 @@ export class NBDDestination extends NBDEndpoint implements Destination {
 }
 
 /** The first tells whether there may be more; of these, those that do not come soon are done without. */
-async function openDisks(uri: string, connections: number): Promise<NBDDisk[]> {
-  const first = await connect(uri)
+async function openDisks(uri: string, { connections, reconnectDelayMs }: ServerOptions): Promise<NBDDisk[]> {
+  const first = await connect(uri, { reconnectDelayMs })
   if (!first.flags.canMultiConn) return [first]
   // A server that serves fewer clients at a time lets the others wait.
-  const options = { handshakeTimeoutMs: MORE_TIMEOUT_MS }
+  const options: ConnectOptions = { reconnectDelayMs, handshakeTimeoutMs: MORE_TIMEOUT_MS }
   const more = await Promise.allSettled(Array.from({ length: connections - 1 }, () => connect(uri, options)))
   return [first, ...more.flatMap((each) => (each.status === 'fulfilled' ? [each.value] : []))]
 }

@@ -7,7 +7,7 @@ import { isNbdUri } from '../../shared/protocol/uri.ts'
 import { closeFd, duplicateFd } from '../../shared/syscall/fd.ts'
 import { failure, type Destination, type Source, type StreamSource } from './endpoint.ts'
 import { FileDestination, FileSource, type FileId } from './file-endpoint.ts'
-import { NBDDestination, NBDSource } from './nbd-endpoint.ts'
+import { NBDDestination, NBDSource, type ServerOptions } from './nbd-endpoint.ts'
 import { NullDestination } from './null-destination.ts'
 import { StreamReader, StreamWriter } from './stream-endpoint.ts'
 
@@ -18,13 +18,16 @@ const MODE = 0o644
 
 const [STDIN, STDOUT] = [0, 1]
 
+/** For a disk that is looked at once. */
+const ONE_CONNECTION: ServerOptions = { connections: 1 }
+
 /**
  * @param name an NBD URI, a file, a block device, or `-`
- * @param connections to a server
+ * @param server how one is connected to
  * @throws NBDError
  */
-export async function openSource(name: string, connections: number): Promise<Source | StreamSource> {
-  if (isNbdUri(name)) return NBDSource.open(name, connections)
+export async function openSource(name: string, server: ServerOptions): Promise<Source | StreamSource> {
+  if (isNbdUri(name)) return NBDSource.open(name, server)
   if (name === '-') {
     const source = duplicateFd(STDIN)
     if (isWhole(STDIN)) return owned(source, () => new FileSource('-', source))
@@ -44,7 +47,7 @@ export async function openSource(name: string, connections: number): Promise<Sou
  * @param options.lock off: somebody else may write it meanwhile
  */
 export async function openRandomSource(name: string, options: { lock?: boolean } = {}): Promise<Source> {
-  return isNbdUri(name) ? NBDSource.open(name, 1) : openFileSource(name, options)
+  return isNbdUri(name) ? NBDSource.open(name, ONE_CONNECTION) : openFileSource(name, options)
 }
 
 function openFileSource(name: string, options: { lock?: boolean } = {}): FileSource {
@@ -61,11 +64,11 @@ function openFileSource(name: string, options: { lock?: boolean } = {}): FileSou
  */
 export async function openDestination(
   name: string,
-  connections: number,
+  server: ServerOptions,
   { flush, source }: { flush: boolean; source: Source | StreamSource }
 ): Promise<Destination> {
   if (name === 'null:') return new NullDestination()
-  if (isNbdUri(name)) return NBDDestination.open(name, connections, { flush })
+  if (isNbdUri(name)) return NBDDestination.open(name, server, flush)
   if (name === '-') {
     if (tty.isatty(STDOUT)) throw configError("cannot copy to '-': standard output is a terminal")
     const fd = duplicateFd(STDOUT)

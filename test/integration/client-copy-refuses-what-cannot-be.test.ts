@@ -23,6 +23,7 @@ void t.test('copy - what cannot be is refused before anything is written', async
     [[full, '/nonexistent/file'], /cannot open '.*': no such file or directory/],
     [['-R', '0', full, 'null:'], /--requests: '0' is not a number from 1 to 1024/],
     [['-C', 'many', full, 'null:'], /--connections: 'many' is not a number/],
+    [['--reconnect-delay=soon', full, 'null:'], /--reconnect-delay: 'soon' is not a number/],
     [['-S', '1000', full, 'null:'], /--sparse: '1000' is not a power of 2 from 512 to 1048576/],
     [['--request-size=1', full, 'null:'], /--request-size: '1' is not a power of 2 from 4096 to 33554432/],
     [['--queue-size=8P', full, 'null:'], /--queue-size: /],
