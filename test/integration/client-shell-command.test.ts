@@ -117,30 +117,30 @@ void t.test(
   async (t) => {
     const server = await Mqnbd.serve(t, ['memory:1M', '-x', 'my disk'], { once: true })
     const state = tempDir(t)
-    // The terminal echoes; so what is asked for must not look like the answer.
     const line = `exec '${process.execPath}' '${MQNBD}' shell '${server.uri}'`
-    const input = [
-      'const n = 2 + 3',
-      'await disk.read(0, n)',
-      'await disk.read(0, 2 ** 40)',
-      'n * 111',
-      '\x04'
-    ]
-    const typed = input
-      .map((text) => text + (text === '\x04' ? '' : '\\n'))
-      .join('')
-      .replace('\x04', '\\004')
-    const script = `printf '${typed}' | '${program('script')}' -qec "${line}" /dev/null`
-    const launched = new Launched(t, 'sh', ['-c', script], {
+    const keyboard = path.join(tempDir(t), 'keyboard')
+    const script = `mkfifo "$0" && exec '${program('script')}' -qec "${line}" /dev/null <> "$0"`
+    const launched = new Launched(t, 'sh', ['-c', script, keyboard], {
       XDG_STATE_HOME: state,
       TERM: 'dumb',
       NO_COLOR: '1'
     })
+    // What is typed before it listens is the terminal's to interpret.
+    await launched.output('stdout', /Ctrl-D ends\.[^]*> /)
+    // The terminal echoes; so what is asked for must not look like the answer.
+    const conversation: [typed: string, answer: RegExp][] = [
+      ['const n = 2 + 3\r', /undefined/],
+      ['await disk.read(0, n)\r', /<Buffer 00 00 00 00 00>/],
+      ['await disk.read(0, 2 ** 40)\r', /NBDError: NBD_CMD_READ.*1048576 bytes\r?\n/],
+      ['n * 111\r', /^555\r?$/m]
+    ]
+    for (const [typed, answer] of conversation) {
+      fs.writeFileSync(keyboard, typed)
+      await launched.output('stdout', answer)
+    }
+    fs.writeFileSync(keyboard, '\x04')
     t.equal((await launched.exit).status, 0, launched.stdout)
     t.match(launched.stdout, /disk: export 'my disk', 1 MiB/)
-    t.match(launched.stdout, /<Buffer 00 00 00 00 00>/)
-    t.match(launched.stdout, /NBDError: NBD_CMD_READ.*1048576 bytes\r?\n/)
-    t.match(launched.stdout, /^555\r?$/m)
     t.notMatch(launched.stdout, /^ +at /m, 'no stack')
     t.equal((await server.process.exit).status, 0, 'the server ends with its last client')
     t.equal(server.process.stderr, '')
