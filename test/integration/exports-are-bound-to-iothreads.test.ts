@@ -155,6 +155,6 @@ void t.test('iothreads - clients that are handed over leave no descriptor behind
     const client = await RawClient.transmit(t, server, { name: 'b' })
     client.socket.destroy()
   }
-  await waitFor('all descriptors to be closed', () => openSockets(process.pid) === sockets)
+  await waitFor('all descriptors to be closed', () => openSockets(process.pid) <= sockets)
   t.pass('as many as before')
 })
