@@ -49,6 +49,8 @@ export class Turns {
   #working = false
   /** Waits for its turn. */
   #queued: CoroutineHandle | undefined
+  /** Help was asked for, and is not there yet. */
+  #asked = false
   /** What a request costs this thread on the average, in ms. */
   #cost = 0
   /** The same, of the last batch. */
@@ -85,6 +87,7 @@ export class Turns {
     yield* this.#state.receiveLock.lock()
     this.#state.setReceiver(Coroutine.current!.ctx.handle)
     this.#sharing = sharing
+    this.#asked = false
   }
 
   /** Takes part where another thread has begun: the turn is elsewhere. */
@@ -134,36 +137,41 @@ export class Turns {
    * @param end of the request, in the window
    */
   passOn(end: number): void {
-    if (!this.#here || this.#cost < LIGHT_MS) return
+    if (!this.#here || this.#asked) return
+    // Both: a single delay, of whatever cause, makes no request heavy.
+    const cost = Math.min(this.#cost, this.#lastCost)
+    if (cost < LIGHT_MS) return
     const state = this.#state
     const { window } = this.#reader
     if (window.end > end || state.working > 0) state.depth = DEPTH_MEMORY
     else if (state.depth > 0) state.depth--
     if (state.depth === 0) return
     if (this.#sharing && state.receiveLock.hasBusyWaiter) return
-    const kept = this.#share(end)
+    const kept = this.#share(end, cost)
     if (kept === undefined) return
-    if (this.#sharing) this.#passRest(this.#sharing, kept)
-    else if (state.askForHelp()) this.#onHelpWanted()
+    if (this.#sharing) {
+      this.#passRest(this.#sharing, kept)
+    } else {
+      this.#asked = true
+      if (state.askForHelp()) this.#onHelpWanted()
+    }
   }
 
   /** @returns where this thread's share ends in the window; undefined when it is not worth a hand-over */
-  #share(end: number): number | undefined {
-    // Both: a single delay, of whatever cause, makes no request heavy.
-    const cost = Math.min(this.#cost, this.#lastCost)
-    const ends = this.#wholeRequests(end)
-    const most = Math.max(1, Math.min(Math.ceil(ends.length / 2), Math.floor(MAX_SHARE_MS / cost)))
+  #share(end: number, cost: number): number | undefined {
+    const most = Math.max(1, Math.floor(MAX_SHARE_MS / cost))
+    const ends = this.#wholeRequests(end, 2 * most)
+    const kept = Math.min(Math.ceil(ends.length / 2), most)
     // What else there is comes while this thread is at its share.
-    if (most * cost < HAND_OVER_PAYS_MS) return undefined
-    return ends[most - 1]!
+    return kept * cost < HAND_OVER_PAYS_MS ? undefined : ends[kept - 1]
   }
 
-  /** Ends of the requests that are there as a whole, `end` first, up to one that must be met by who has the turn. */
-  #wholeRequests(end: number): number[] {
+  /** Ends of the requests that are there as a whole, `end` first, up to one that must be met by who has the turn; `most` of them. */
+  #wholeRequests(end: number, most: number): number[] {
     const { window } = this.#reader
     const request = this.#request
     const ends = [end]
-    for (let at = end; at + NBD_REQUEST_SIZE <= window.end;) {
+    for (let at = end; ends.length < most && at + NBD_REQUEST_SIZE <= window.end;) {
       if (!decodeRequest(window.memory.buffer, at, request) || request.type === NBD_CMD_DISC) break
       at += NBD_REQUEST_SIZE
       if (request.type === NBD_CMD_WRITE) {
