@@ -80,6 +80,7 @@ export class AcceptedClients {
   /** Takes nobody any more, and sends those away who wait. */
   refuse(): void {
     this.#closing = true
+    this.#helping.refuse()
     for (const { wire } of this.#waiting.splice(0)) dropWire(wire)
   }
 

@@ -37,6 +37,7 @@ export class HelpingThreads {
   readonly #threadsOf: (exportName: string) => Iterable<IOThread>
   readonly #connections = new Map<ServedConnection, Watched>()
   readonly #bh = new BottomHalf(() => this.#look())
+  #refusing = false
 
   /** @param threadsOf which threads may serve an export */
   constructor(threadsOf: (exportName: string) => Iterable<IOThread>) {
@@ -69,6 +70,11 @@ export class HelpingThreads {
     return [...this.#connections].map(([{ id, peer }, { state }]) => ({ id, peer, state }))
   }
 
+  /** No further thread takes part: one that began after the others were told to stop would not hear of it. */
+  refuse(): void {
+    this.#refusing = true
+  }
+
   close(): void {
     this.#bh.delete()
   }
@@ -92,7 +98,7 @@ export class HelpingThreads {
       if (!shared) return
       const { socket, negotiated } = shared
       const next = [...this.#threadsOf(negotiated.exportName)].find((other) => !threads.has(other))
-      if (!next || watched.aborted) {
+      if (!next || watched.aborted || this.#refusing) {
         closeFd(socket.fd)
         return
       }
