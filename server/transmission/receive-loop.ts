@@ -8,79 +8,22 @@
  * @context an IOThread
  * @see nbd_trip in QEMU's nbd/server.c
  */
-import { BottomHalf } from '../../shared/aio/bottom-half.ts'
-import { Coroutine, type CoroutineFn } from '../../shared/coroutine/coroutine.ts'
-import { NBDError, protocolError } from '../../shared/errors/nbd-error.ts'
-import { errnoOf, reason } from '../../shared/errors/system-error.ts'
+import type { CoroutineFn } from '../../shared/coroutine/coroutine.ts'
+import { reason } from '../../shared/errors/system-error.ts'
 import type { QIOChannel } from '../../shared/io/channel.ts'
 import { QIOChannelSocket, type SocketHandle } from '../../shared/io/channel-socket.ts'
-import { giveMemory, takeMemory } from '../../shared/io/memory-pool.ts'
-import { WindowReader, WOKEN } from '../../shared/io/window-reader.ts'
-import { currentProperties } from '../../shared/iothread/current-properties.ts'
+import { WOKEN, type WindowReader } from '../../shared/io/window-reader.ts'
 import { log } from '../../shared/log/log.ts'
-import {
-  NBD_CMD_BLOCK_STATUS,
-  NBD_CMD_CACHE,
-  NBD_CMD_DISC,
-  NBD_CMD_FLAG_DF,
-  NBD_CMD_FLAG_FAST_ZERO,
-  NBD_CMD_FLUSH,
-  NBD_CMD_READ,
-  NBD_CMD_TRIM,
-  NBD_CMD_WRITE,
-  NBD_CMD_WRITE_ZEROES,
-  NBD_REQUEST_MAGIC
-} from '../../shared/protocol/constants.ts'
-import { nbdErrno } from '../../shared/protocol/errno-map.ts'
-import {
-  NBD_MAX_BUFFER_SIZE,
-  NBD_MAX_DRAIN_SIZE,
-  NBD_MAX_IN_FLIGHT_REQUESTS
-} from '../../shared/protocol/limits.ts'
-import { nbdCmdLookup } from '../../shared/protocol/lookup.ts'
-import {
-  decodeRequest,
-  NBD_REQUEST_SIZE,
-  newRequest,
-  type NBDRequest
-} from '../../shared/protocol/messages/request.ts'
-import { EIO } from '../../shared/syscall/libc.ts'
 import { NBD_MODE_STRUCTURED } from '../negotiation/nbd-mode.ts'
 import type { Negotiated } from '../negotiation/option-context.ts'
-import { cmdBlockStatus } from './cmd-block-status.ts'
-import { cmdCache } from './cmd-cache.ts'
-import { cmdFlush } from './cmd-flush.ts'
-import { cmdRead } from './cmd-read.ts'
-import { cmdTrim } from './cmd-trim.ts'
-import { cmdWrite, cmdWriteNowait } from './cmd-write.ts'
-import { cmdWriteZeroes } from './cmd-write-zeroes.ts'
 import type { ConnectionState } from './connection-state.ts'
-import { countBatch } from './thread-counters.ts'
-import { replyError } from './reply.ts'
 import { ReplyWriter } from './reply-writer.ts'
+import { MAX_BATCH_MS, nextTurn, RequestBatch } from './request-batch.ts'
+import { RequestsInFlight } from './requests-in-flight.ts'
 import type { Transmission } from './transmission.ts'
 import { Turns, type Sharing } from './turns.ts'
-import { validateRequest, type Served } from './validate-request.ts'
 
-/** Commands without payload whose work always goes through a coroutine. */
-const commands = new Map<number, (transmission: Transmission, request: NBDRequest) => CoroutineFn>([
-  [NBD_CMD_FLUSH, cmdFlush],
-  [NBD_CMD_TRIM, cmdTrim],
-  [NBD_CMD_CACHE, cmdCache],
-  [NBD_CMD_WRITE_ZEROES, cmdWriteZeroes],
-  [NBD_CMD_BLOCK_STATUS, cmdBlockStatus]
-])
-
-/** How long one batch keeps the other connections of its thread waiting, in ms; and how many requests go by unlooked at. */
-const MAX_BATCH_MS = 2
-const LOOK_EVERY = 8
 const asError = (error: unknown): Error => (error instanceof Error ? error : new Error(String(error)))
-
-/** Until the thread's loop has turned: sockets and bottom halves come first. */
-function* nextTurn(): CoroutineFn {
-  Coroutine.current!.schedule()
-  yield* Coroutine.yield()
-}
 
 export interface ReceiveLoopOptions {
   /** Other threads could take part. */
@@ -95,30 +38,18 @@ export class ReceiveLoop {
   readonly #state: ConnectionState
   readonly #negotiated: Negotiated
   readonly #transmission: Transmission
-  readonly #served: Served
-  readonly #options: ReceiveLoopOptions
-  /** The request that is being looked at; whoever outlives the look has copied it. */
-  readonly #request = newRequest()
-  /** Of this thread. */
-  #inFlight = 0
+  readonly #inFlight: RequestsInFlight
+  readonly #batch: RequestBatch
   #stopped = false
   #aborted = false
   #error: Error | undefined
   /** The error is what has ended the connection, and no consequence of another thread's. */
   #isFirst = false
-  /** The loop waits for a request of this thread to end. */
-  #room: Coroutine<unknown> | undefined
-  /** Sends the replies of all that ended in one round of the loop together. */
-  readonly #flush = new BottomHalf(() => this.#transmission.writer.flush())
 
   readonly #turns: Turns
   #beginSharing: { sharing: Sharing; resolve: (handle: SocketHandle) => void } | undefined
   /** Since when the others of this thread have not had their turn: a client that is quick enough never lets us wait. */
   #turnBegan = 0
-  // Of the batch that is being taken:
-  #batchBegan = 0
-  #batchRequests = 0
-  #batchBytes = 0
 
   constructor(
     channel: QIOChannel,
@@ -131,13 +62,22 @@ export class ReceiveLoop {
     this.#negotiated = negotiated
     this.#state = state
     this.#reader = reader
-    this.#options = options
     this.#turns = new Turns(state, reader, () => options.onHelpWanted?.())
     const { exp, mode, contexts } = negotiated
     const structured = mode >= NBD_MODE_STRUCTURED
     const writer = new ReplyWriter(channel, (error) => this.#fail(error))
     this.#transmission = { exp, structured, contexts, writer }
-    this.#served = { size: exp.size, readOnly: exp.readOnly, structured, blockStatus: contexts.length > 0 }
+    this.#inFlight = new RequestsInFlight(this.#transmission, state)
+    this.#batch = new RequestBatch({
+      transmission: this.#transmission,
+      served: { size: exp.size, readOnly: exp.readOnly, structured, blockStatus: contexts.length > 0 },
+      state,
+      reader,
+      turns: this.#turns,
+      inFlight: this.#inFlight,
+      mayShare: options.mayShare ?? false,
+      goesOn: () => this.#goesOn
+    })
   }
 
   get negotiated(): Negotiated {
@@ -160,10 +100,10 @@ export class ReceiveLoop {
     this.#state.end()
     // The others, one by one, see that it has ended. After an abort they know, and the lock may be nobody's.
     if (!this.#aborted) this.#turns.end()
-    while (this.#inFlight > 0) yield* this.#waitForOne()
+    yield* this.#inFlight.waitForAll()
     // A peer that broke the protocol is not waited for.
     if (this.#error === undefined) yield* writer.drain()
-    this.#flush.delete()
+    this.#inFlight.delete()
     this.#beginSharing?.resolve({ fd: -1 })
     if (this.#error && this.#isFirst && !this.#stopped) throw this.#error
   }
@@ -237,7 +177,7 @@ export class ReceiveLoop {
       }
       let pause: (() => CoroutineFn) | undefined
       try {
-        pause = this.#takeMeasuredBatch()
+        pause = this.#takeBatch()
       } finally {
         gate.leave()
       }
@@ -260,234 +200,17 @@ export class ReceiveLoop {
     return this.#turns.here ? this.#state.serving : !this.#state.broken
   }
 
-  #takeMeasuredBatch(): (() => CoroutineFn) | undefined {
-    this.#batchBegan = performance.now()
+  /** @returns what must be waited for before the next receive; until that is called the window is still ours */
+  #takeBatch(): (() => CoroutineFn) | undefined {
     let pause: (() => CoroutineFn) | undefined
     try {
-      pause = this.#takeBatch()
+      pause = this.#batch.take()
     } catch (error) {
       this.#fail(error)
     }
     // The window is the thread's: what is not taken any more must not be there for another connection.
     if (!this.#goesOn) this.#reader.window.clear()
-    if (this.#batchRequests > 0) {
-      if (this.#options.mayShare)
-        this.#turns.measure(performance.now() - this.#batchBegan, this.#batchRequests)
-      this.#state.countBatch(this.#batchRequests, this.#batchBytes)
-      countBatch(this.#batchRequests, this.#batchBytes)
-      this.#batchRequests = this.#batchBytes = 0
-    }
     return pause
-  }
-
-  /**
-   * Takes the requests that are in the window.
-   *
-   * @returns what must be waited for before the next receive; until that is called the window is still ours
-   */
-  #takeBatch(): (() => CoroutineFn) | undefined {
-    const { window } = this.#reader
-    const request = this.#request
-    while (window.length >= NBD_REQUEST_SIZE && this.#goesOn) {
-      if (this.#isLong()) {
-        this.#reader.unread()
-        return nextTurn
-      }
-      if (this.#isFull()) {
-        this.#reader.unread()
-        return () => this.#waitForRoom()
-      }
-      const { buffer } = window.memory
-      if (!decodeRequest(buffer, window.start, request)) {
-        const magic = buffer.readUInt32BE(window.start).toString(16)
-        throw protocolError(`wrong request magic 0x${magic}, not 0x${NBD_REQUEST_MAGIC.toString(16)}`)
-      }
-      window.start += NBD_REQUEST_SIZE
-      this.#batchRequests++
-      if (request.type === NBD_CMD_WRITE) {
-        if (request.length > window.length || request.length > NBD_MAX_BUFFER_SIZE)
-          return this.#writeWhenReceived()
-        if (this.#options.mayShare) this.#turns.passOn(window.start + request.length)
-        this.#writeFromWindow()
-      } else {
-        if (this.#options.mayShare && request.type !== NBD_CMD_DISC) this.#turns.passOn(window.start)
-        this.#dispatch()
-      }
-    }
-    return undefined
-  }
-
-  /** The batch is at its end: others of this thread get their turn. */
-  #isLong(): boolean {
-    const requests = this.#batchRequests
-    if (requests === 0) return false
-    if (this.#turns.heavy) return true
-    const most = currentProperties()['aio-max-batch']
-    if (most > 0 && requests >= most) return true
-    return requests % LOOK_EVERY === 0 && performance.now() - this.#batchBegan > MAX_BATCH_MS
-  }
-
-  #isFull(): boolean {
-    const { writer } = this.#transmission
-    const state = this.#state
-    // The other threads are taken to have as much to send as this one.
-    return (
-      writer.blocked ||
-      state.requests >= NBD_MAX_IN_FLIGHT_REQUESTS ||
-      state.bytes + writer.queuedBytes * state.parts >= state.maxBytes
-    )
-  }
-
-  *#waitForRoom(): CoroutineFn {
-    const { writer } = this.#transmission
-    while (this.#isFull() && this.#error === undefined && !this.#aborted) {
-      writer.flush()
-      if (writer.blocked) yield* writer.drain()
-      else if (this.#inFlight > 0 && this.#isFull()) yield* this.#waitForOne()
-      else
-        yield* this.#state.room.waitWhile(() => this.#isFull() && this.#state.requests > 0 && !this.#aborted)
-    }
-  }
-
-  /** Until some request of this thread has been answered. */
-  *#waitForOne(): CoroutineFn {
-    this.#room = Coroutine.current
-    while (this.#room) yield* Coroutine.yield()
-  }
-
-  #dispatch(): void {
-    const request = this.#request
-    if (request.type === NBD_CMD_DISC) {
-      this.#state.end()
-      return
-    }
-    const refused = validateRequest(request, this.#served)
-    if (refused) {
-      this.#refuse(request, refused.error, refused.reason)
-    } else if (request.type === NBD_CMD_READ) {
-      this.#batchBytes += request.length
-      const later = cmdRead(this.#transmission, request)
-      if (later) this.#start({ ...request }, request.length, later)
-    } else {
-      const copy = { ...request }
-      this.#start(copy, 0, commands.get(request.type)!(this.#transmission, copy))
-    }
-  }
-
-  /** A WRITE whose payload is in the window. */
-  #writeFromWindow(): void {
-    const { window } = this.#reader
-    const request = this.#request
-    const at = window.start
-    window.start += request.length
-    const refused = validateRequest(request, this.#served)
-    if (refused) {
-      this.#refuse(request, refused.error, refused.reason)
-      return
-    }
-    this.#batchBytes += request.length
-    if (cmdWriteNowait(this.#transmission, request, window.memory.address + at)) return
-    const memory = takeMemory(request.length)
-    window.memory.buffer.copy(memory.buffer, 0, at, at + request.length)
-    this.#startWrite({ ...request }, memory)
-  }
-
-  /** A WRITE whose payload is still to come, at least in part: it is received where it will be written from. */
-  #writeWhenReceived(): () => CoroutineFn {
-    const { window } = this.#reader
-    const request = { ...this.#request }
-    const refused = validateRequest(request, this.#served)
-    if (refused) {
-      this.#reader.unread()
-      return () => this.#drainRefused(request, refused.error, refused.reason)
-    }
-    const memory = takeMemory(request.length)
-    const there = window.length
-    window.memory.buffer.copy(memory.buffer, 0, window.start, window.end)
-    window.clear()
-    this.#batchBytes += request.length
-    return () => this.#receiveWrite(request, memory, there)
-  }
-
-  *#receiveWrite(request: NBDRequest, memory: Parameters<typeof giveMemory>[0], there: number): CoroutineFn {
-    const { gate } = this.#negotiated.exp
-    try {
-      yield* this.#reader.readAll(memory, there, request.length)
-      while (!gate.tryEnter()) yield* gate.untilOpen()
-    } catch (error) {
-      giveMemory(memory)
-      throw error
-    }
-    try {
-      if (cmdWriteNowait(this.#transmission, request, memory.address)) {
-        giveMemory(memory)
-        this.#transmission.writer.flush()
-      } else {
-        this.#startWrite(request, memory)
-      }
-    } finally {
-      gate.leave()
-    }
-  }
-
-  #startWrite(request: NBDRequest, memory: Parameters<typeof giveMemory>[0]): void {
-    const transmission = this.#transmission
-    const write = function* (): CoroutineFn {
-      try {
-        yield* cmdWrite(transmission, request, memory, 0)
-      } finally {
-        giveMemory(memory)
-      }
-    }
-    this.#start(request, request.length, write())
-  }
-
-  /** A refused WRITE is answered when its payload is out of the way. */
-  *#drainRefused(request: NBDRequest, error: number, reason: string): CoroutineFn {
-    if (request.length > NBD_MAX_DRAIN_SIZE)
-      throw protocolError(`${nbdCmdLookup(request.type)} of ${request.length} bytes`)
-    yield* this.#reader.discard(request.length)
-    this.#refuse(request, error, reason)
-    this.#transmission.writer.flush()
-  }
-
-  #refuse(request: NBDRequest, error: number, reason: string): void {
-    const { structured, writer } = this.#transmission
-    log.debug({ error }, reason)
-    replyError(writer, request, structured, error, reason)
-  }
-
-  /** Starts the coroutine of a request, which is in flight until it has been answered. */
-  #start(request: NBDRequest, bytes: number, command: CoroutineFn): void {
-    this.#inFlight++
-    this.#state.begin(bytes)
-    this.#negotiated.exp.gate.enterAgain()
-    Coroutine.create(() => this.#trip(request, bytes, command)).enter()
-  }
-
-  *#trip(request: NBDRequest, bytes: number, command: CoroutineFn): CoroutineFn {
-    try {
-      yield* command
-    } catch (error) {
-      this.#replyFailure(request, error)
-    }
-    this.#inFlight--
-    this.#state.done(bytes)
-    this.#negotiated.exp.gate.leave()
-    this.#flush.schedule()
-    const room = this.#room
-    this.#room = undefined
-    room?.wake()
-  }
-
-  #replyFailure(request: NBDRequest, error: unknown): void {
-    const { structured, writer } = this.#transmission
-    const mayEnotsup = request.type === NBD_CMD_WRITE_ZEROES && (request.flags & NBD_CMD_FLAG_FAST_ZERO) !== 0
-    const mayEoverflow = request.type === NBD_CMD_READ && (request.flags & NBD_CMD_FLAG_DF) !== 0
-    const text = `${nbdCmdLookup(request.type)}: ${reason(error)}`
-    if (!NBDError.is(error) || error.kind !== 'request') log.error({ err: error }, text)
-    else log.debug(text)
-    replyError(writer, request, structured, nbdErrno(errnoOf(error) ?? EIO, mayEnotsup, mayEoverflow), text)
   }
 
   /** The first thread's side of `share`: what it has taken so far is sent, and from then on there are turns. */

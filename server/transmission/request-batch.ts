@@ -1,0 +1,177 @@
+/**
+ * The requests that one receive has brought: taken one after the other, and served on the spot as far as nothing has to be
+ * waited for.
+ *
+ * @context the IOThread of its receive loop
+ */
+import { Coroutine, type CoroutineFn } from '../../shared/coroutine/coroutine.ts'
+import { protocolError } from '../../shared/errors/nbd-error.ts'
+import type { WindowReader } from '../../shared/io/window-reader.ts'
+import { currentProperties } from '../../shared/iothread/current-properties.ts'
+import {
+  NBD_CMD_BLOCK_STATUS,
+  NBD_CMD_CACHE,
+  NBD_CMD_DISC,
+  NBD_CMD_FLUSH,
+  NBD_CMD_READ,
+  NBD_CMD_TRIM,
+  NBD_CMD_WRITE,
+  NBD_CMD_WRITE_ZEROES,
+  NBD_REQUEST_MAGIC
+} from '../../shared/protocol/constants.ts'
+import {
+  decodeRequest,
+  NBD_REQUEST_SIZE,
+  newRequest,
+  type NBDRequest
+} from '../../shared/protocol/messages/request.ts'
+import { cmdBlockStatus } from './cmd-block-status.ts'
+import { cmdCache } from './cmd-cache.ts'
+import { cmdFlush } from './cmd-flush.ts'
+import { cmdRead } from './cmd-read.ts'
+import { cmdTrim } from './cmd-trim.ts'
+import { cmdWriteZeroes } from './cmd-write-zeroes.ts'
+import type { ConnectionState } from './connection-state.ts'
+import { IncomingWrites } from './incoming-writes.ts'
+import { replyRefusal } from './reply-failure.ts'
+import type { RequestsInFlight } from './requests-in-flight.ts'
+import { countBatch } from './thread-counters.ts'
+import type { Transmission } from './transmission.ts'
+import type { Turns } from './turns.ts'
+import { validateRequest, type Served } from './validate-request.ts'
+
+/** Commands without payload whose work always goes through a coroutine. */
+const commands = new Map<number, (transmission: Transmission, request: NBDRequest) => CoroutineFn>([
+  [NBD_CMD_FLUSH, cmdFlush],
+  [NBD_CMD_TRIM, cmdTrim],
+  [NBD_CMD_CACHE, cmdCache],
+  [NBD_CMD_WRITE_ZEROES, cmdWriteZeroes],
+  [NBD_CMD_BLOCK_STATUS, cmdBlockStatus]
+])
+
+/** How long one batch keeps the other connections of its thread waiting, in ms; and how many requests go by unlooked at. */
+export const MAX_BATCH_MS = 2
+const LOOK_EVERY = 8
+
+/** Until the thread's loop has turned: sockets and bottom halves come first. */
+export function* nextTurn(): CoroutineFn {
+  Coroutine.current!.schedule()
+  yield* Coroutine.yield()
+}
+
+/** Of what a batch is taken, and where to. */
+export interface BatchParts {
+  transmission: Transmission
+  served: Served
+  state: ConnectionState
+  reader: WindowReader
+  turns: Turns
+  inFlight: RequestsInFlight
+  /** Other threads could take part. */
+  mayShare: boolean
+  /** Requests are taken. */
+  goesOn: () => boolean
+}
+
+export class RequestBatch {
+  readonly #parts: BatchParts
+  readonly #writes: IncomingWrites
+  /** The request that is being looked at; whoever outlives the look has copied it. */
+  readonly #request = newRequest()
+  // Of the batch that is being taken:
+  #began = 0
+  #requests = 0
+  #bytes = 0
+
+  constructor(parts: BatchParts) {
+    this.#parts = parts
+    this.#writes = new IncomingWrites(parts.transmission, parts.reader, parts.inFlight)
+  }
+
+  /**
+   * Takes the requests that are in the window, and counts them.
+   *
+   * @returns what must be waited for before the next receive; until that is called the window is still ours
+   * @throws NBDError of kind `protocol`
+   */
+  take(): (() => CoroutineFn) | undefined {
+    this.#began = performance.now()
+    try {
+      return this.#take()
+    } finally {
+      if (this.#requests > 0) this.#count()
+    }
+  }
+
+  #count(): void {
+    const { state, turns, mayShare } = this.#parts
+    if (mayShare) turns.measure(performance.now() - this.#began, this.#requests)
+    state.countBatch(this.#requests, this.#bytes)
+    countBatch(this.#requests, this.#bytes)
+    this.#requests = this.#bytes = 0
+  }
+
+  #take(): (() => CoroutineFn) | undefined {
+    const { reader, inFlight, turns, mayShare, served, goesOn } = this.#parts
+    const { window } = reader
+    const request = this.#request
+    while (window.length >= NBD_REQUEST_SIZE && goesOn()) {
+      if (this.#isLong()) {
+        reader.unread()
+        return nextTurn
+      }
+      if (inFlight.isFull) {
+        reader.unread()
+        return () => inFlight.waitForRoom(goesOn)
+      }
+      const { buffer } = window.memory
+      if (!decodeRequest(buffer, window.start, request)) {
+        const magic = buffer.readUInt32BE(window.start).toString(16)
+        throw protocolError(`wrong request magic 0x${magic}, not 0x${NBD_REQUEST_MAGIC.toString(16)}`)
+      }
+      window.start += NBD_REQUEST_SIZE
+      this.#requests++
+      if (request.type === NBD_CMD_WRITE) {
+        const refused = validateRequest(request, served)
+        if (!refused) this.#bytes += request.length
+        if (!this.#writes.isThere(request)) return this.#writes.whenReceived(request, refused)
+        if (mayShare) turns.passOn(window.start + request.length)
+        this.#writes.fromWindow(request, refused)
+      } else {
+        if (mayShare && request.type !== NBD_CMD_DISC) turns.passOn(window.start)
+        this.#dispatch()
+      }
+    }
+    return undefined
+  }
+
+  /** The batch is at its end: others of this thread get their turn. */
+  #isLong(): boolean {
+    const requests = this.#requests
+    if (requests === 0) return false
+    if (this.#parts.turns.heavy) return true
+    const most = currentProperties()['aio-max-batch']
+    if (most > 0 && requests >= most) return true
+    return requests % LOOK_EVERY === 0 && performance.now() - this.#began > MAX_BATCH_MS
+  }
+
+  #dispatch(): void {
+    const { transmission, state, inFlight, served } = this.#parts
+    const request = this.#request
+    if (request.type === NBD_CMD_DISC) {
+      state.end()
+      return
+    }
+    const refused = validateRequest(request, served)
+    if (refused) {
+      replyRefusal(transmission, request, refused)
+    } else if (request.type === NBD_CMD_READ) {
+      this.#bytes += request.length
+      const later = cmdRead(transmission, request)
+      if (later) inFlight.start({ ...request }, request.length, later)
+    } else {
+      const copy = { ...request }
+      inFlight.start(copy, 0, commands.get(request.type)!(transmission, copy))
+    }
+  }
+}
