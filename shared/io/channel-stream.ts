@@ -22,9 +22,8 @@ import {
   type ShutdownMode
 } from './channel.ts'
 import { IOWaiters } from './io-waiters.ts'
+import { WriteAhead } from './write-ahead.ts'
 
-/** Bytes that were written and that the stream has not taken yet. */
-const WRITE_AHEAD = 256 * 1024
 /** How long `close` lets the peer take what was written, in ms. */
 const CLOSE_TIMEOUT_MS = 10_000
 
@@ -33,7 +32,7 @@ export class QIOChannelStream extends QIOChannel {
   readonly #stream: Duplex
   readonly #ends = new ChannelEnds()
   readonly #waiters = new IOWaiters()
-  #unsentBytes = 0
+  readonly #writeAhead = new WriteAhead(() => this.#waiters.wake('out'))
   /** The peer sends nothing more, and all was read. */
   #ended = false
   #error: NBDError | undefined
@@ -103,21 +102,7 @@ export class QIOChannelStream extends QIOChannel {
 
   override writev(iov: readonly IOVec[]): number {
     this.#checkWritable()
-    const length = Math.min(iovLength(iov), WRITE_AHEAD - this.#unsentBytes)
-    if (length <= 0) return iovLength(iov) === 0 ? 0 : QIO_CHANNEL_ERR_BLOCK
-    // The caller may reuse its memory at once.
-    const copy = Buffer.allocUnsafe(length)
-    let at = 0
-    for (const { memory, start, end } of iov) {
-      if (at === length) break
-      at += memory.buffer.copy(copy, at, start, Math.min(end, start + length - at))
-    }
-    this.#unsentBytes += length
-    this.#stream.write(copy, () => {
-      this.#unsentBytes -= length
-      this.#waiters.wake('out')
-    })
-    return length
+    return this.#writeAhead.writev(this.#stream, iov)
   }
 
   override *yield(condition: IOCondition): CoroutineFn {
@@ -163,7 +148,7 @@ export class QIOChannelStream extends QIOChannel {
 
   #isReady(condition: IOCondition): boolean {
     if (this.#error || this.#ended || this.#ends.closed) return true
-    return condition === 'in' ? this.#stream.readableLength > 0 : this.#unsentBytes < WRITE_AHEAD
+    return condition === 'in' ? this.#stream.readableLength > 0 : this.#writeAhead.hasRoom
   }
 
   #checkWritable(): void {

@@ -29,13 +29,12 @@ import { IOWaiters } from './io-waiters.ts'
 import type { TLSCreds } from './tls-creds.ts'
 import { startClientHandshake, startServerHandshake, tlsError, type Peer } from './tls-handshake.ts'
 import { closedError } from './transport-errors.ts'
+import { WriteAhead } from './write-ahead.ts'
 
 /** From its start to the end of the handshake, in ms, when nobody says otherwise. */
 export const TLS_HANDSHAKE_TIMEOUT_MS = 10_000
 /** Decrypted bytes that wait for a reader before the socket is not read any more; what is on its way may come on top. */
 const READ_AHEAD = 256 * 1024
-/** Bytes that were written and that the socket has not taken yet. */
-const WRITE_AHEAD = 256 * 1024
 /** How long `close` lets the peer take what was written, in ms. */
 const CLOSE_TIMEOUT_MS = 10_000
 
@@ -66,13 +65,13 @@ export class QIOChannelTLS extends QIOChannel {
   /** Decrypted, and not read. */
   #received: Buffer[] = []
   #receivedBytes = 0
-  #unsentBytes = 0
   #ended = false
   /** Why nothing can be written any more. */
   #unwritable: string | undefined
   #closing = false
   #error: NBDError | undefined
   readonly #waiters = new IOWaiters()
+  readonly #writeAhead = new WriteAhead(() => this.#waiters.wake('out'))
 
   private constructor(peer: Peer, socket: Duplex, handshake: Handshake) {
     super()
@@ -155,21 +154,7 @@ export class QIOChannelTLS extends QIOChannel {
   override writev(iov: readonly IOVec[]): number {
     const tls = this.#session()
     if (this.#unwritable !== undefined) throw new NBDError('transport', this.#unwritable)
-    const length = Math.min(iovLength(iov), WRITE_AHEAD - this.#unsentBytes)
-    if (length <= 0) return iovLength(iov) === 0 ? 0 : QIO_CHANNEL_ERR_BLOCK
-    // The caller may reuse its memory at once, and records of TLS are the fewer the more is written together.
-    const copy = Buffer.allocUnsafe(length)
-    let at = 0
-    for (const { memory, start, end } of iov) {
-      if (at === length) break
-      at += memory.buffer.copy(copy, at, start, Math.min(end, start + length - at))
-    }
-    this.#unsentBytes += length
-    tls.write(copy, () => {
-      this.#unsentBytes -= length
-      this.#waiters.wake('out')
-    })
-    return length
+    return this.#writeAhead.writev(tls, iov)
   }
 
   override *yield(condition: IOCondition): CoroutineFn {
@@ -273,7 +258,7 @@ export class QIOChannelTLS extends QIOChannel {
   #isReady(condition: IOCondition): boolean {
     if (this.#error) return true
     if (condition === 'in') return this.#receivedBytes > 0 || this.#ended
-    return this.#unsentBytes < WRITE_AHEAD || this.#unwritable !== undefined
+    return this.#writeAhead.hasRoom || this.#unwritable !== undefined
   }
 
   #end(): void {
