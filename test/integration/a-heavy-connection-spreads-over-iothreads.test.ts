@@ -6,9 +6,7 @@ import { setLogLevel } from '../../shared/log/log.ts'
 import { serveBusy, type BusyServer } from '../helpers/busy-server.ts'
 import { DIE } from '../helpers/raw-entry-points.ts'
 import { RawClient } from '../helpers/raw-client.ts'
-import { NBD_CMD_READ } from '../helpers/raw-constants.ts'
-import { request } from '../helpers/raw-wire.ts'
-import { atWork, requestsById } from '../helpers/spread-client.ts'
+import { atWork, keepReading, requestsById } from '../helpers/spread-client.ts'
 import { waitFor, within } from '../helpers/wait-for.ts'
 
 setLogLevel('silent')
@@ -176,12 +174,10 @@ void t.test('end - a client that leaves, or vanishes, leaves nothing behind in a
   await waitFor('the end', async () => (await served.server.counters()).connections.length === 0)
 
   const client = await RawClient.transmit(t, served)
-  const reads = Array.from({ length: 64 }, (_, i) =>
-    request({ type: NBD_CMD_READ, cookie: BigInt(i), length: 4 * KiB })
-  )
-  for (let i = 0; i < 20; i++) client.send(...reads)
+  const busy = keepReading(client, 0, 4 * KiB)
   await waitFor('hand-overs', async () => (await served.server.counters()).connections[0]!.handOvers > 5)
   client.socket.destroy()
+  await busy
   await waitFor('the end', async () => (await served.server.counters()).connections.length === 0)
 })
 
