@@ -19,6 +19,7 @@ import type { Negotiated } from '../negotiation/option-context.ts'
 import type { ConnectionState } from './connection-state.ts'
 import { ReplyWriter } from './reply-writer.ts'
 import { MAX_BATCH_MS, nextTurn, RequestBatch } from './request-batch.ts'
+import { RequestPolling } from './request-polling.ts'
 import { RequestsInFlight } from './requests-in-flight.ts'
 import type { Transmission } from './transmission.ts'
 import { Turns, type Sharing } from './turns.ts'
@@ -40,6 +41,7 @@ export class ReceiveLoop {
   readonly #transmission: Transmission
   readonly #inFlight: RequestsInFlight
   readonly #batch: RequestBatch
+  readonly #polling: RequestPolling
   #stopped = false
   #aborted = false
   #error: Error | undefined
@@ -67,6 +69,7 @@ export class ReceiveLoop {
     const structured = mode >= NBD_MODE_STRUCTURED
     const writer = new ReplyWriter(channel, (error) => this.#fail(error))
     this.#transmission = { exp, structured, contexts, writer }
+    this.#polling = new RequestPolling(reader)
     this.#inFlight = new RequestsInFlight(this.#transmission, state)
     this.#batch = new RequestBatch({
       transmission: this.#transmission,
@@ -103,6 +106,7 @@ export class ReceiveLoop {
     yield* this.#inFlight.waitForAll()
     // A peer that broke the protocol is not waited for.
     if (this.#error === undefined) yield* writer.drain()
+    this.#polling.batchDone(false)
     this.#inFlight.delete()
     this.#beginSharing?.resolve({ fd: -1 })
     if (this.#error && this.#isFirst && !this.#stopped) throw this.#error
@@ -160,16 +164,19 @@ export class ReceiveLoop {
       }
       if (!this.#goesOn) return
       if (this.#beginSharing && this.#turns.here) yield* this.#startSharing()
-      const waits = !this.#reader.hasMore
-      if (!waits && performance.now() - this.#turnBegan > MAX_BATCH_MS) {
+      const { hasMore } = this.#reader
+      if ((hasMore || this.#polling.found) && performance.now() - this.#turnBegan > MAX_BATCH_MS) {
         this.#reader.unread()
         yield* nextTurn()
         this.#turnBegan = performance.now()
       }
-      const n = yield* this.#reader.receive(this.#turns.wantsAll)
-      if (waits) this.#turnBegan = performance.now()
-      if (n === 0) return
-      if (n === WOKEN) continue
+      if (!this.#polling.poll()) {
+        const n = yield* this.#reader.receive(this.#turns.wantsAll)
+        if (!hasMore) this.#turnBegan = performance.now()
+        this.#polling.waited()
+        if (n === 0) return
+        if (n === WOKEN) continue
+      }
       if (!gate.tryEnter()) {
         this.#reader.unread()
         yield* gate.untilOpen()
@@ -182,8 +189,15 @@ export class ReceiveLoop {
         gate.leave()
       }
       writer.flush()
+      this.#polling.batchDone(pause === undefined && this.#isAlone)
       if (pause) yield* pause()
     }
+  }
+
+  /** The last batch was of one request, and it is all that there was. */
+  get #isAlone(): boolean {
+    if (this.#batch.requests !== 1 || this.#inFlight.count > 0 || this.#turns.shared) return false
+    return this.#reader.window.length === 0 && !this.#transmission.writer.blocked
   }
 
   /** Ends the connection in all threads. Those that only see its end have nothing to tell. */

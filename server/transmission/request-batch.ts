@@ -78,7 +78,7 @@ export class RequestBatch {
   readonly #writes: IncomingWrites
   /** The request that is being looked at; whoever outlives the look has copied it. */
   readonly #request = newRequest()
-  // Of the batch that is being taken:
+  // Of the batch that is being taken, or was taken last:
   #began = 0
   #requests = 0
   #bytes = 0
@@ -86,6 +86,11 @@ export class RequestBatch {
   constructor(parts: BatchParts) {
     this.#parts = parts
     this.#writes = new IncomingWrites(parts.transmission, parts.reader, parts.inFlight)
+  }
+
+  /** How many the last batch was of. */
+  get requests(): number {
+    return this.#requests
   }
 
   /**
@@ -96,6 +101,7 @@ export class RequestBatch {
    */
   take(): (() => CoroutineFn) | undefined {
     this.#began = performance.now()
+    this.#requests = this.#bytes = 0
     try {
       return this.#take()
     } finally {
@@ -108,7 +114,6 @@ export class RequestBatch {
     if (mayShare) turns.measure(performance.now() - this.#began, this.#requests)
     state.countBatch(this.#requests, this.#bytes)
     countBatch(this.#requests, this.#bytes)
-    this.#requests = this.#bytes = 0
   }
 
   #take(): (() => CoroutineFn) | undefined {

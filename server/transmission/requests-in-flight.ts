@@ -16,7 +16,6 @@ import type { Transmission } from './transmission.ts'
 export class RequestsInFlight {
   readonly #transmission: Transmission
   readonly #state: ConnectionState
-  /** Of this thread. */
   #count = 0
   /** Waits for a request of this thread to end. */
   #waiting: Coroutine<unknown> | undefined
@@ -26,6 +25,11 @@ export class RequestsInFlight {
   constructor(transmission: Transmission, state: ConnectionState) {
     this.#transmission = transmission
     this.#state = state
+  }
+
+  /** Of this thread. */
+  get count(): number {
+    return this.#count
   }
 
   /** Starts the coroutine of a request, which is in flight until it has been answered. @param bytes of payload */

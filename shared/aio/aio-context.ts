@@ -124,6 +124,11 @@ export class AioContext {
     this.#wake()
   }
 
+  /** A turn of the loop is asked for. @context home-thread */
+  get hasWork(): boolean {
+    return this.#awake || Atomics.load(words, this.#base + NOTIFIED) !== 0
+  }
+
   /**
    * Lets the loop turn once, and says whether a bottom half ran that is not an idle one.
    *
@@ -151,8 +156,9 @@ export class AioContext {
   /**
    * A handler of a socket begins: the context is not idle.
    *
-   * The loop does not poll for more of the same: a look at sockets is a turn of libuv's, and costs more than being woken
-   * by one (a server polling for its client made 0.75 of the requests that one made which slept).
+   * The loop does not poll for more of the same: a look at all sockets is a turn of libuv's, and costs more than being
+   * woken by one (a server polling for its client made 0.75 of the requests that one made which slept). Who knows which
+   * socket it is can look at that.
    *
    * @context home-thread; `leaveHandler` follows before the loop goes on
    */

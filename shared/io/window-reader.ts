@@ -52,10 +52,8 @@ export class WindowReader {
       return taken + more
     }
     let atEnd = false
-    if (this.#tryFirst && !this.#ended) {
-      window.makeRoom()
-      const n = this.#readv(window.end)
-      window.end += Math.max(n, 0)
+    if (this.#tryFirst) {
+      const n = this.receiveNow()
       if (n > 0) return n
       atEnd = n === 0
     }
@@ -72,6 +70,22 @@ export class WindowReader {
     window.start = WINDOW_OFFSET - (kept?.length ?? 0)
     window.end = WINDOW_OFFSET + n
     kept?.copy(window.memory.buffer, window.start)
+    return n
+  }
+
+  /**
+   * As `receive`, without waiting, behind what is in the window; only when nothing was given back.
+   *
+   * @returns how many bytes came; 0 at the end of the stream; WOKEN when there are none
+   * @throws NBDError of kind `transport`
+   */
+  receiveNow(): number {
+    const { window } = this
+    if (this.#ended) return 0
+    window.makeRoom()
+    const n = this.#readv(window.end)
+    if (n === QIO_CHANNEL_ERR_BLOCK) return WOKEN
+    window.end += n
     return n
   }
 
