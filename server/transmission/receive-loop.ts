@@ -194,10 +194,11 @@ export class ReceiveLoop {
     }
   }
 
-  /** The last batch was of one request, and it is all that there was. */
+  /** The last batch was of one request, all that there was, and the next can be looked for. */
   get #isAlone(): boolean {
     if (this.#batch.requests !== 1 || this.#inFlight.count > 0 || this.#turns.shared) return false
-    return this.#reader.window.length === 0 && !this.#transmission.writer.blocked
+    const { window, canPoll } = this.#reader
+    return canPoll && window.length === 0 && !this.#transmission.writer.blocked
   }
 
   /** Ends the connection in all threads. Those that only see its end have nothing to tell. */

@@ -6,10 +6,8 @@
  * several at a time is served best when some have come together, and others of the thread wait meanwhile.
  *
  * @context an IOThread
- * @see run_poll_handlers in QEMU's util/aio-posix.c
  */
-import { AdaptivePolling } from '../../shared/aio/adaptive-polling.ts'
-import { AioContext } from '../../shared/aio/aio-context.ts'
+import { PolledWait } from '../../shared/aio/polled-wait.ts'
 import { WOKEN, type WindowReader } from '../../shared/io/window-reader.ts'
 
 /** So many batches in a row, of one request each, and of nobody else's in this thread, make a client one of that kind. */
@@ -21,8 +19,7 @@ let inRow = 0
 
 export class RequestPolling {
   readonly #reader: WindowReader
-  readonly #context = AioContext.current()
-  readonly #adaptive = new AdaptivePolling()
+  readonly #wait = new PolledWait()
   /** When the last batch was done, in ms; 0 when the time until the next tells nothing. */
   #quietSince = 0
   #found = false
@@ -50,26 +47,18 @@ export class RequestPolling {
     return this.#found
   }
 
-  #look(): boolean {
-    this.#adaptive.options = this.#context.polling.options
-    const until = this.#quietSince + this.#adaptive.pollNs / 1e6
-    for (let before = this.#quietSince; before < until && this.#mayLook(before);) {
-      const n = this.#reader.receiveNow()
-      const now = performance.now()
-      this.#adaptive.looked(before, now)
-      this.#context.polling.spentNs += (now - before) * 1e6
-      if (n !== WOKEN) return n > 0
-      before = now
-    }
-    return false
-  }
-
   /** Bytes have come after all, or whoever waited was woken. */
   waited(): void {
-    if (this.#quietSince !== 0) this.#adaptive.adjust((performance.now() - this.#quietSince) * 1e6)
+    if (this.#quietSince !== 0) this.#wait.end()
   }
 
-  #mayLook(nowMs: number): boolean {
-    return !this.#adaptive.paused(nowMs) && !this.#context.hasWork
+  #look(): boolean {
+    this.#wait.begin(this.#quietSince)
+    while (this.#wait.goesOn()) {
+      const n = this.#reader.receiveNow()
+      // The end, or an error, is for whoever waits.
+      if (n !== WOKEN) return n > 0
+    }
+    return false
   }
 }

@@ -35,7 +35,12 @@ export interface SocketHandle {
   fd: number
 }
 
-const FEATURES: ReadonlySet<QIOChannelFeature> = new Set(['shutdown', 'sendfile', 'follow-coroutine-ctx'])
+const FEATURES: ReadonlySet<QIOChannelFeature> = new Set([
+  'shutdown',
+  'sendfile',
+  'follow-coroutine-ctx',
+  'poll'
+])
 const UNIX_FEATURES: ReadonlySet<QIOChannelFeature> = new Set([...FEATURES, 'fd-pass'])
 
 export class QIOChannelSocket extends QIOChannel {

@@ -15,8 +15,9 @@ import type { Memory } from '../syscall/memory.ts'
 /** Result of a transfer that would have to wait. @see QIO_CHANNEL_ERR_BLOCK */
 export const QIO_CHANNEL_ERR_BLOCK = -2
 
-/** What a channel may be able to do beyond its interface. @see QIOChannelFeature */
-export type QIOChannelFeature = 'fd-pass' | 'shutdown' | 'seekable' | 'sendfile' | 'follow-coroutine-ctx'
+/** What a channel may be able to do beyond its interface. `poll`: bytes are seen without a turn of the loop. @see QIOChannelFeature */
+export type QIOChannelFeature =
+  'fd-pass' | 'shutdown' | 'seekable' | 'sendfile' | 'follow-coroutine-ctx' | 'poll'
 
 /** What a coroutine waits for. @see GIOCondition */
 export type IOCondition = 'in' | 'out'

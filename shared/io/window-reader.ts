@@ -30,6 +30,11 @@ export class WindowReader {
     this.channel = channel
   }
 
+  /** Whether `receiveNow` finds what comes while the thread does nothing else. */
+  get canPoll(): boolean {
+    return this.channel.features.has('poll')
+  }
+
   /**
    * Brings more bytes behind those of the window that are not consumed; waits for at least one.
    *
