@@ -3,6 +3,7 @@ import { spawnSync } from 'node:child_process'
 import { accessSync, constants, realpathSync } from 'node:fs'
 import path from 'node:path'
 import { fileURLToPath } from 'node:url'
+import { unpackedDebian } from './debian.mjs'
 
 // Each program, and the Debian package that brings it.
 const packages = {
@@ -23,17 +24,35 @@ const packages = {
 
 export const peers = Object.keys(packages)
 
+/** What there is of them in a newer Debian, too: test/helpers/newer-debian.ts runs it from there. */
+const newer = {
+  suite: 'trixie',
+  packages: ['qemu-utils', 'libnbd-bin', 'python3-libnbd', 'nbdkit', 'nbd-client', 'nbd-server']
+}
+
 /** Installs what is missing, if this is Debian and we are root. False when CI=true and something is still missing. */
-export function installPeers() {
+export async function installPeers() {
   let missing = missingPeers()
-  if (missing.length === 0) return true
-  if (canInstall()) aptInstall([...new Set(missing.map((peer) => packages[peer]))])
+  if (missing.length > 0 && canInstall()) aptInstall([...new Set(missing.map((peer) => packages[peer]))])
   missing = missingPeers()
+  if (!(await installNewerPeers())) missing.push(`those of Debian ${newer.suite}`)
   if (missing.length === 0) return true
   const inCI = process.env.CI === 'true'
   const outcome = inCI ? 'missing' : 'the tests that need these programs are skipped'
   console.error(`mqnbd: ${outcome}: ${missing.join(' ')}`)
   return !inCI
+}
+
+async function installNewerPeers() {
+  if (!canInstall()) return false
+  if (!find('debootstrap')) aptInstall(['debootstrap'])
+  try {
+    await unpackedDebian(newer.suite, newer.packages)
+    return true
+  } catch (error) {
+    console.error(`mqnbd: ${error.message}`)
+    return false
+  }
 }
 
 const missingPeers = () => peers.filter((peer) => !find(peer))
@@ -69,4 +88,5 @@ function isExecutable(file) {
   }
 }
 
-if (realpathSync(process.argv[1]) === fileURLToPath(import.meta.url) && !installPeers()) process.exit(1)
+if (realpathSync(process.argv[1]) === fileURLToPath(import.meta.url) && !(await installPeers()))
+  process.exit(1)

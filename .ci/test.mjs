@@ -12,7 +12,7 @@ const args = process.argv.slice(2)
 const everything = ['unit', 'style', 'conformance', 'integration', 'interop', 'fault', 'stress']
 const node = args[0] === '--node' ? args.splice(0, 2)[1] : process.execPath
 
-const peersAreThere = installPeers()
+const peersAreThere = await installPeers()
 const results = new TapResults({ print: console.log, skipFails: namesPeer })
 const status = await runTap()
 if (!peersAreThere) results.fail('peers are missing')

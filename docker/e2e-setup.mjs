@@ -5,6 +5,7 @@ import { createHash } from 'node:crypto'
 import * as fs from 'node:fs'
 import path from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
+import { installedDebian } from '../.ci/debian.mjs'
 import { cacheFolder, nodeBinary } from '../.ci/node.mjs'
 import { aptInstall, canInstall, find } from '../.ci/peers.mjs'
 
@@ -135,28 +136,9 @@ export async function until(what, milliseconds, condition) {
 
 /** Makes the image `name`: Debian with the NBD clients. The tree that it is made of is kept for the next time. */
 export async function importDebian(name, { env, suite = 'bookworm' }) {
-  const tree = path.join(cacheFolder, `debian-${suite}-nbd`)
-  if (!fs.existsSync(tree)) await debootstrap(suite, tree)
+  const tree = await installedDebian(suite, ['qemu-utils', 'libnbd-bin'])
   await importTar(name, ['-C', tree, '.'], { env })
   return tree
-}
-
-async function debootstrap(suite, tree) {
-  fs.mkdirSync(cacheFolder, { recursive: true })
-  const partial = fs.mkdtempSync(`${tree}.`)
-  try {
-    // Where this machine's apt gets its packages from, if it has this suite.
-    const targets = ['indextargets', '--format', '$(REPO_URI)', 'Created-By: Packages', `Codename: ${suite}`]
-    const mirror = (await run('apt-get', targets)).split('\n')[0]
-    const options = ['--variant=minbase', '--include=qemu-utils,libnbd-bin']
-    await run('debootstrap', [...options, suite, partial, ...(mirror ? [mirror] : [])], { timeout: 600_000 })
-    fs.rmSync(path.join(partial, 'var/cache/apt/archives'), { recursive: true, force: true })
-    fs.chmodSync(path.join(partial, 'tmp'), 0o1777)
-    fs.chmodSync(partial, 0o755)
-    fs.renameSync(partial, tree)
-  } finally {
-    fs.rmSync(partial, { recursive: true, force: true })
-  }
 }
 
 /**

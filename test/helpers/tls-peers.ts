@@ -1,8 +1,8 @@
 /** Other servers with TLS, each with 8 MiB that can be written, on Unix sockets of the test's own. */
-import * as net from 'node:net'
 import * as path from 'node:path'
 import type { Test } from 'tap'
 import { Nbdkit } from '../unit/client/helpers/nbdkit.ts'
+import { canConnect } from './can-connect.ts'
 import { emptyImage, MiB } from './files.ts'
 import { Launched } from './launched.ts'
 import { program } from './requires.ts'
@@ -33,14 +33,6 @@ async function qemuNbd(t: Test, ...args: string[]): Promise<string> {
     return canConnect(socket)
   })
   return socket
-}
-
-function canConnect(socket: string): Promise<boolean> {
-  return new Promise((resolve) => {
-    const client = net.connect(socket)
-    client.once('connect', () => resolve(true)).once('error', () => resolve(false))
-    client.once('connect', () => client.destroy())
-  })
 }
 
 const creds = (kind: string, folder: string): string[] => [
