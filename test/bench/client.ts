@@ -10,6 +10,8 @@ import os from 'node:os'
 import * as path from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { findProgram, program } from '../helpers/requires.ts'
+import { makeFile } from './image.ts'
+import { median, sorted } from './statistics.ts'
 
 const MiB = 1024 * 1024
 const MQNBD = fileURLToPath(new URL('../../mqnbd.js', import.meta.url))
@@ -52,15 +54,6 @@ interface Sample {
   memory: number
 }
 
-/** A file without zeroes, which nobody can leave out. */
-function makeFile(file: string, size: number): void {
-  const piece = Buffer.alloc(MiB)
-  for (let i = 0; i < piece.length; i += 4) piece.writeUInt32LE(Math.imul(i + 1, 0x9e3779b1) >>> 0, i)
-  const fd = fs.openSync(file, 'w')
-  for (let at = 0; at < size; at += piece.length) fs.writeSync(fd, piece)
-  fs.closeSync(fd)
-}
-
 async function nbdkit(
   folder: string,
   name: string,
@@ -91,9 +84,6 @@ function sample([command, ...args]: string[]): Sample {
   if (status !== 0) throw new Error(`${command}: ${stderr}`)
   return { ms, cpu: (user + system) * 1000, memory: kib / 1024 }
 }
-
-const sorted = (values: number[]): number[] => values.toSorted((a, b) => a - b)
-const median = (values: number[]): number => sorted(values)[Math.floor(values.length / 2)]!
 
 function print(title: string, size: number, results: { name: string; samples: Sample[] }[]): void {
   console.log(`\n${title}`)

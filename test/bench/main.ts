@@ -1,23 +1,28 @@
-/** `npm run bench -- NAME [--quick]`. */
+/** `npm run bench -- NAME [--quick]`, and `npm run bench -- servers [OPTIONS]`. */
 import os from 'node:os'
 import { client } from './client.ts'
 import { core } from './core.ts'
 import { multiqueue } from './multiqueue.ts'
+import { servers } from './servers/servers.ts'
 
 const benches: Record<string, (quick: boolean) => Promise<void>> = { client, core, multiqueue }
 
 const args = process.argv.slice(2)
-const quick = args.includes('--quick')
-const names = args.filter((arg) => arg !== '--quick')
-const unknown = names.filter((name) => !(name in benches))
-if (names.length === 0 || unknown.length > 0) {
-  console.error(
-    `mqnbd bench: ${unknown.length > 0 ? `unknown: ${unknown.join(', ')}; ` : ''}known: ${Object.keys(benches).join(', ')}`
+if (args[0] === 'servers') {
+  await servers(args.slice(1))
+} else {
+  const quick = args.includes('--quick')
+  const names = args.filter((arg) => arg !== '--quick')
+  const unknown = names.filter((name) => !(name in benches))
+  if (names.length === 0 || unknown.length > 0) {
+    const known = [...Object.keys(benches), 'servers'].join(', ')
+    const what = unknown.length > 0 ? `unknown: ${unknown.join(', ')}; ` : ''
+    console.error(`mqnbd bench: ${what}known: ${known}`)
+    process.exit(2)
+  }
+  console.log(
+    `Node ${process.version}, ${process.platform} ${process.arch}; medians, smallest and largest of several runs`
   )
-  process.exit(2)
+  console.log(`${os.cpus().length} x ${os.cpus()[0]?.model}, load average ${os.loadavg()[0]!.toFixed(1)}`)
+  for (const name of names) await benches[name]!(quick)
 }
-console.log(
-  `Node ${process.version}, ${process.platform} ${process.arch}; medians, smallest and largest of several runs`
-)
-console.log(`${os.cpus().length} x ${os.cpus()[0]?.model}, load average ${os.loadavg()[0]!.toFixed(1)}`)
-for (const name of names) await benches[name]!(quick)

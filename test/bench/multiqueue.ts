@@ -9,6 +9,7 @@ import { openImage } from '../../shared/block/index.ts'
 import { IOThread } from '../../shared/iothread/io-thread.ts'
 import { CLUSTER, INFLATE_FOR, REGISTER_INFLATE, registerInflate } from './inflate-driver.ts'
 import { LoadGenerator, type LoadJob } from './load.ts'
+import { median, sorted } from './statistics.ts'
 
 const KiB = 1024
 
@@ -110,8 +111,6 @@ async function sample(load: LoadGenerator, uri: string, job: Cell['job'], ms: nu
   }
 }
 
-const sorted = (values: number[]): number[] => values.toSorted((a, b) => a - b)
-const median = (values: number[]): number => sorted(values)[Math.floor(values.length / 2)]!
 const range = (values: number[], digits: number): string => {
   const ordered = sorted(values)
   return `${ordered[0]!.toFixed(digits)} - ${ordered.at(-1)!.toFixed(digits)}`

@@ -1,7 +1,7 @@
 /** A child process of a test, ended by its own id when the test ends. */
 import { spawn, type ChildProcess } from 'node:child_process'
-import type { Test } from 'tap'
 import { findProgram } from './requires.ts'
+import type { Scope } from './scope.ts'
 import { within } from './wait-for.ts'
 
 // Ends a child with its parent, also when that is killed because it took too long. It has the child's process id.
@@ -21,7 +21,7 @@ export class Launched {
   stderr = ''
   #listeners = new Set<() => void>()
 
-  constructor(t: Test, command: string, args: string[], env: Record<string, string> = {}) {
+  constructor(t: Scope, command: string, args: string[], env: Record<string, string> = {}) {
     const [program, ...rest] = [...withParent, command, ...args]
     this.child = spawn(program!, rest, { stdio: ['ignore', 'pipe', 'pipe'], env: { ...process.env, ...env } })
     this.child.stdout!.setEncoding('utf8').on('data', (text: string) => this.#add('stdout', text))
@@ -81,14 +81,14 @@ export interface Ran extends Exit {
 }
 
 /** Runs a program to its end. */
-export async function run(t: Test, command: string, args: string[], timeoutMs = 60_000): Promise<Ran> {
+export async function run(t: Scope, command: string, args: string[], timeoutMs = 60_000): Promise<Ran> {
   const launched = new Launched(t, command, args)
   const exit = await within(`${command} ${args.join(' ')}`, launched.exit, timeoutMs)
   return { ...exit, stdout: launched.stdout, stderr: launched.stderr }
 }
 
 /** As `run`; a status other than 0 fails the test with all that the program printed. @returns its standard output */
-export async function runOk(t: Test, command: string, args: string[], timeoutMs?: number): Promise<string> {
+export async function runOk(t: Scope, command: string, args: string[], timeoutMs?: number): Promise<string> {
   const { status, signal, stdout, stderr } = await run(t, command, args, timeoutMs)
   if (status !== 0) {
     throw new Error(`${command} ${args.join(' ')}: ${signal ?? `status ${status}`}\n${stdout}${stderr}`)

@@ -9,6 +9,7 @@ import * as path from 'node:path'
 import type { Test } from 'tap'
 import { canConnect } from './can-connect.ts'
 import { Launched, run, runOk, type Ran } from './launched.ts'
+import type { Scope } from './scope.ts'
 import { tempDir } from './temp-dir.ts'
 import { waitFor } from './wait-for.ts'
 
@@ -42,7 +43,7 @@ export interface SharedFolder {
 }
 
 /** An empty one, removed with the test. */
-export function sharedFolder(t: Test): SharedFolder {
+export function sharedFolder(t: Scope): SharedFolder {
   const folder = fs.mkdtempSync(path.join(TREE, 'tmp', 'mqnbd-'))
   t.teardown(() => fs.rmSync(folder, { recursive: true, force: true }))
   const outside = path.join(tempDir(t), 'shared')

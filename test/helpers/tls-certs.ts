@@ -2,8 +2,8 @@
 import { execFileSync } from 'node:child_process'
 import * as fs from 'node:fs'
 import * as path from 'node:path'
-import type { Test } from 'tap'
 import { program } from './requires.ts'
+import type { Scope } from './scope.ts'
 import { tempDir } from './temp-dir.ts'
 
 export interface CertOptions {
@@ -29,7 +29,7 @@ export class TestCA {
   }
 
   /** Removed with the test. */
-  static make(t: Test, options: CertOptions = {}): TestCA {
+  static make(t: Scope, options: CertOptions = {}): TestCA {
     const ca = new TestCA(tempDir(t))
     ca.#make('ca', ['cn = "test CA"', 'ca', 'cert_signing_key', ...times(options)], options)
     return ca
@@ -60,7 +60,7 @@ export class TestCA {
   }
 
   /** A folder with some of the files only, removed with the test. */
-  with(t: Test, ...files: string[]): string {
+  with(t: Scope, ...files: string[]): string {
     const folder = tempDir(t)
     for (const file of files) fs.copyFileSync(path.join(this.#folder, file), path.join(folder, file))
     return folder
