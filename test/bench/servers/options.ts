@@ -55,7 +55,7 @@ export function parseOptions(args: string[]): Options | 'list' {
   return {
     cells: chosenCells(given),
     contenders: chosenServers(values.servers),
-    rounds: positive(values.rounds, '--rounds', quick ? 1 : 5),
+    rounds: Math.ceil(positive(values.rounds, '--rounds', quick ? 1 : 5)),
     warmUp: !quick,
     seconds: positive(values.seconds, '--seconds', quick ? 0.1 : 2),
     size: positive(values.size, '--size', quick ? 16 : 1024) * MiB,
