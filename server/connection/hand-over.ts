@@ -10,7 +10,7 @@ import type { SocketHandle } from '../../shared/io/channel-socket.ts'
 import { closeFd } from '../../shared/syscall/fd.ts'
 import { exportTable } from '../export/export-table.ts'
 import { selectContexts } from '../export/meta-context.ts'
-import type { NBDMode } from '../negotiation/nbd-mode.ts'
+import type { NBDMode } from '../../shared/protocol/nbd-mode.ts'
 import type { Negotiated } from '../negotiation/option-context.ts'
 
 /** A descriptor of a connected socket, or one end of an in-memory pair. */

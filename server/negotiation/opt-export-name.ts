@@ -5,7 +5,7 @@ import type { CoroutineFn } from '../../shared/coroutine/coroutine.ts'
 import { protocolError } from '../../shared/errors/nbd-error.ts'
 import { encodeExportNameAnswer } from '../../shared/protocol/messages/export-info.ts'
 import { decodeString } from '../../shared/protocol/string.ts'
-import { NBD_MODE_STRUCTURED } from './nbd-mode.ts'
+import { NBD_MODE_STRUCTURED } from '../../shared/protocol/nbd-mode.ts'
 import { transmit, type NegotiationState, type Negotiated } from './option-context.ts'
 
 /**

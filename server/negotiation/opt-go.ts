@@ -15,7 +15,7 @@ import {
   encodeInfoText
 } from '../../shared/protocol/messages/export-info.ts'
 import { decodeInfoRequest } from '../../shared/protocol/messages/info-request.ts'
-import { NBD_MODE_STRUCTURED } from './nbd-mode.ts'
+import { NBD_MODE_STRUCTURED } from '../../shared/protocol/nbd-mode.ts'
 import { transmit, type OptionHandler } from './option-context.ts'
 
 export const optGo: OptionHandler = function* ({ option, payload, state, reply, refuse }) {

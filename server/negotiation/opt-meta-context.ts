@@ -13,7 +13,7 @@ import {
   encodeMetaContextReply
 } from '../../shared/protocol/messages/meta-context.ts'
 import { contextsOf, listContexts, selectContexts } from '../export/meta-context.ts'
-import { NBD_MODE_STRUCTURED } from './nbd-mode.ts'
+import { NBD_MODE_STRUCTURED } from '../../shared/protocol/nbd-mode.ts'
 import type { OptionHandler } from './option-context.ts'
 
 export const optMetaContext: OptionHandler = function* ({ option, payload, state, reply, refuse }) {

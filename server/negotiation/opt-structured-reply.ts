@@ -1,6 +1,6 @@
 /** NBD_OPT_STRUCTURED_REPLY: from now on replies may come in chunks. */
 import { NBD_REP_ACK, NBD_REP_ERR_INVALID } from '../../shared/protocol/constants.ts'
-import { NBD_MODE_STRUCTURED } from './nbd-mode.ts'
+import { NBD_MODE_STRUCTURED } from '../../shared/protocol/nbd-mode.ts'
 import type { OptionHandler } from './option-context.ts'
 
 export const optStructuredReply: OptionHandler = function* ({ payload, state, reply, refuse }) {

@@ -5,7 +5,7 @@ import type { WindowReader } from '../../shared/io/window-reader.ts'
 import type { ExportTable } from '../export/export-table.ts'
 import type { NBDExport } from '../export/nbd-export.ts'
 import type { MetaContext } from '../export/meta-context.ts'
-import { NBD_MODE_SIMPLE, type NBDMode } from './nbd-mode.ts'
+import { NBD_MODE_SIMPLE, type NBDMode } from '../../shared/protocol/nbd-mode.ts'
 
 export interface OptionContext {
   readonly option: number

@@ -19,7 +19,6 @@ import { encodeSimpleReply, NBD_SIMPLE_REPLY_SIZE } from '../../shared/protocol/
 import {
   encodeChunk,
   encodeChunkError,
-  encodeChunkOffset,
   NBD_CHUNK_CONTEXT_SIZE,
   NBD_CHUNK_ERROR_SIZE,
   NBD_CHUNK_OFFSET_SIZE,
@@ -27,6 +26,7 @@ import {
   NBD_EXTENT_SIZE
 } from '../../shared/protocol/messages/structured-chunk.ts'
 import { encodeTruncated } from '../../shared/protocol/string.ts'
+import { writeUint64 } from '../../shared/protocol/uint64.ts'
 import type { BlockExtent, BlockMap } from '../../shared/block/block-node.ts'
 import { takeMemory } from '../../shared/io/memory-pool.ts'
 import type { ReplyWriter } from './reply-writer.ts'
@@ -54,7 +54,7 @@ export function encodeReadHeader(
   }
   const type = NBD_REPLY_TYPE_OFFSET_DATA
   encodeChunk(buf, at, flags, type, cookieHigh, cookieLow, NBD_CHUNK_OFFSET_SIZE + length)
-  encodeChunkOffset(buf, at + NBD_CHUNK_SIZE, offset)
+  writeUint64(buf, at + NBD_CHUNK_SIZE, offset)
 }
 
 /** Success without data. */

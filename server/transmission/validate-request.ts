@@ -22,7 +22,7 @@ import {
 } from '../../shared/protocol/constants.ts'
 import { NBD_MAX_BUFFER_SIZE } from '../../shared/protocol/limits.ts'
 import { nbdCmdLookup } from '../../shared/protocol/lookup.ts'
-import type { NBDRequest } from '../../shared/protocol/messages/request.ts'
+import type { RequestHeader } from '../../shared/protocol/messages/request.ts'
 
 /** A request that is answered by an error: the value for the wire, and the reason in words. */
 export interface RequestError {
@@ -53,7 +53,7 @@ const allowedFlags = new Map<number, number>([
 ])
 
 /** @returns undefined when the request may be carried out. Never called for NBD_CMD_DISC. */
-export function validateRequest(request: NBDRequest, served: Served): RequestError | undefined {
+export function validateRequest(request: RequestHeader, served: Served): RequestError | undefined {
   const { type, flags, offset, length } = request
   // The common case, in few comparisons.
   if (

@@ -16,6 +16,8 @@ export const NBD_REP_MAGIC = 0x0003e889045565a9n
 export const NBD_REQUEST_MAGIC = 0x25609513
 export const NBD_SIMPLE_REPLY_MAGIC = 0x67446698
 export const NBD_STRUCTURED_REPLY_MAGIC = 0x668e33ef
+export const NBD_EXTENDED_REQUEST_MAGIC = 0x21e41c71
+export const NBD_EXTENDED_REPLY_MAGIC = 0x6e8a278c
 
 // Handshake flags (server) and client flags
 
@@ -99,7 +101,7 @@ export const NBD_CMD_FLAG_REQ_ONE = 1 << 3
 export const NBD_CMD_FLAG_FAST_ZERO = 1 << 4
 export const NBD_CMD_FLAG_PAYLOAD_LEN = 1 << 5
 
-// Structured replies
+// Structured and extended replies
 
 export const NBD_REPLY_FLAG_DONE = 1 << 0
 

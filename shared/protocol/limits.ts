@@ -39,9 +39,6 @@ export const NBD_MAX_INFO_REQUESTS = 1024
  */
 export const NBD_MAX_EXTENTS = 4096
 
-/** Lengths in BLOCK_STATUS extents are 32 bits; kept a multiple of every block size we may promise. */
-export const NBD_MAX_EXTENT_LENGTH = 2 ** 32 - 64 * KiB
-
 /** Largest offset that arithmetic keeps exact: 2^53 - 1 bytes are 8 PiB. */
 export const NBD_MAX_EXPORT_SIZE = Number.MAX_SAFE_INTEGER
 

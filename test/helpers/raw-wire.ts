@@ -2,7 +2,7 @@
  * Messages of a client, byte by byte. Every field can be given a value that no honest client would send; nothing here
  * uses shared/protocol, whose codecs these are the judge of.
  */
-import { NBD_OPT_MAGIC, NBD_REQUEST_MAGIC } from './raw-constants.ts'
+import { NBD_EXTENDED_REQUEST_MAGIC, NBD_OPT_MAGIC, NBD_REQUEST_MAGIC } from './raw-constants.ts'
 
 export const KiB = 1024
 export const MiB = 1024 * KiB
@@ -67,5 +67,24 @@ export function request({
   magic = NBD_REQUEST_MAGIC
 }: RawRequest): Buffer {
   const header = [u32(magic), u16(flags), u16(type), u64(cookie), u64(BigInt(offset)), u32(length)]
+  return Buffer.concat([...header, payload])
+}
+
+/** A request whose length may have 64 bits. */
+export interface RawExtendedRequest extends Omit<RawRequest, 'length'> {
+  length?: bigint | number
+}
+
+/** The same with an extended header; a payload does not set NBD_CMD_FLAG_PAYLOAD_LEN by itself. */
+export function extendedRequest({
+  type,
+  flags = 0,
+  cookie = 0n,
+  offset = 0n,
+  payload = Buffer.alloc(0),
+  length = payload.length,
+  magic = NBD_EXTENDED_REQUEST_MAGIC
+}: RawExtendedRequest): Buffer {
+  const header = [u32(magic), u16(flags), u16(type), u64(cookie), u64(BigInt(offset)), u64(BigInt(length))]
   return Buffer.concat([...header, payload])
 }

@@ -13,6 +13,7 @@
  * @see doc/proto.md "Request message"; nbd_receive_request in QEMU's nbd/server.c
  */
 import { NBD_REQUEST_MAGIC } from '../constants.ts'
+import { readUint64, writeUint64 } from '../uint64.ts'
 
 const MAGIC = 0
 const FLAGS = 4
@@ -23,8 +24,8 @@ const LENGTH = 24
 
 export const NBD_REQUEST_SIZE = 4 + 2 + 2 + 8 + 8 + 4
 
-/** A request in memory; not its form on the wire. Reused from request to request on the cached path. */
-export interface NBDRequest {
+/** What a request says, in either form. */
+export interface RequestHeader {
   flags: number
   type: number
   /** The cookie is opaque; two unsigned halves keep all 64 bits without a bigint. */
@@ -32,7 +33,15 @@ export interface NBDRequest {
   cookieLow: number
   /** Bytes; Infinity when the value on the wire is beyond 2^53 - 1, so that every bound refuses it. */
   offset: number
+  /** As `offset`. */
   length: number
+}
+
+/** A request in memory; not its form on the wire. Reused from request to request on the cached path. */
+export interface NBDRequest extends RequestHeader {
+  /** The offset's halves as they came, for extended replies, which repeat them; of a compact request, 0. */
+  offsetHigh: number
+  offsetLow: number
 }
 
 export const newRequest = (): NBDRequest => ({
@@ -41,6 +50,8 @@ export const newRequest = (): NBDRequest => ({
   cookieHigh: 0,
   cookieLow: 0,
   offset: 0,
+  offsetHigh: 0,
+  offsetLow: 0,
   length: 0
 })
 
@@ -55,20 +66,18 @@ export function decodeRequest(buf: Buffer, at: number, request: NBDRequest): boo
   request.type = buf.readUInt16BE(at + TYPE)
   request.cookieHigh = buf.readUInt32BE(at + COOKIE)
   request.cookieLow = buf.readUInt32BE(at + COOKIE + 4)
-  const offsetHigh = buf.readUInt32BE(at + OFFSET)
-  request.offset =
-    offsetHigh < 0x200000 ? offsetHigh * 0x100000000 + buf.readUInt32BE(at + OFFSET + 4) : Infinity
+  request.offset = readUint64(buf, at + OFFSET)
   request.length = buf.readUInt32BE(at + LENGTH)
   return true
 }
 
 /** Writes a request; the caller has seen to it that NBD_REQUEST_SIZE bytes of room are there. */
-export function encodeRequest(buf: Buffer, at: number, request: NBDRequest): void {
+export function encodeRequest(buf: Buffer, at: number, request: RequestHeader): void {
   buf.writeUInt32BE(NBD_REQUEST_MAGIC, at + MAGIC)
   buf.writeUInt16BE(request.flags, at + FLAGS)
   buf.writeUInt16BE(request.type, at + TYPE)
   buf.writeUInt32BE(request.cookieHigh, at + COOKIE)
   buf.writeUInt32BE(request.cookieLow, at + COOKIE + 4)
-  buf.writeBigUInt64BE(BigInt(request.offset), at + OFFSET)
+  writeUint64(buf, at + OFFSET, request.offset)
   buf.writeUInt32BE(request.length, at + LENGTH)
 }

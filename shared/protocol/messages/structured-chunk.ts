@@ -50,12 +50,6 @@ export function encodeChunk(
   buf.writeUInt32BE(length, at + LENGTH)
 }
 
-/** Writes the offset that stands in front of data. */
-export function encodeChunkOffset(buf: Buffer, at: number, offset: number): void {
-  buf.writeUInt32BE(Math.floor(offset / 0x100000000), at)
-  buf.writeUInt32BE(offset % 0x100000000, at + 4)
-}
-
 /** Writes error and message; `message` is at most 4096 bytes of UTF-8. */
 export function encodeChunkError(buf: Buffer, at: number, error: number, message: Buffer): void {
   buf.writeUInt32BE(error, at)

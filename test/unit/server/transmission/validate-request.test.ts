@@ -1,5 +1,5 @@
 import t from 'tap'
-import type { NBDRequest } from '../../../../shared/protocol/messages/request.ts'
+import type { RequestHeader } from '../../../../shared/protocol/messages/request.ts'
 import { validateRequest, type Served } from '../../../../server/transmission/validate-request.ts'
 import {
   NBD_CMD_BLOCK_STATUS,
@@ -112,7 +112,7 @@ for (const [what, type, flags, offset, length, on, error] of cases) {
   void t.test(
     `validateRequest - ${what} ${error === 0 ? 'is carried out' : `is refused by ${error}`}`,
     async (t) => {
-      const request: NBDRequest = { type, flags, offset, length, cookieHigh: 1, cookieLow: 2 }
+      const request: RequestHeader = { type, flags, offset, length, cookieHigh: 1, cookieLow: 2 }
       const refused = validateRequest(request, on)
       t.equal(refused?.error ?? 0, error)
       if (refused) t.match(refused.reason, /^(NBD_CMD_\w+|command \d+): ./, 'it says what is wrong')
@@ -122,7 +122,7 @@ for (const [what, type, flags, offset, length, on, error] of cases) {
 
 void t.test('validateRequest - on an export of the largest size sums stay exact', async (t) => {
   const size = Number.MAX_SAFE_INTEGER
-  const read = (offset: number, length: number): NBDRequest => ({
+  const read = (offset: number, length: number): RequestHeader => ({
     type: READ,
     flags: 0,
     offset,

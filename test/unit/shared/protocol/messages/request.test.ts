@@ -28,7 +28,7 @@ void t.test('request - golden bytes both ways, at any place in a buffer', async 
     )
     const into = newRequest()
     t.equal(decodeRequest(bytes, at, into), true)
-    t.strictSame(into, decoded)
+    t.strictSame(into, { ...newRequest(), ...decoded })
   }
 })
 
