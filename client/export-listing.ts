@@ -1,6 +1,7 @@
 /** An export on a server's list, as a program sees it. */
 import type { NBDError } from '../shared/errors/nbd-error.ts'
 import type { BlockSizes } from '../shared/protocol/messages/export-info.ts'
+import { NBD_MODE_STRUCTURED } from '../shared/protocol/nbd-mode.ts'
 import { flagsOf, type NBDFlags } from './flags.ts'
 import type { ListedExport } from './negotiation/listing.ts'
 import type { Negotiated } from './negotiation/negotiated.ts'
@@ -51,5 +52,5 @@ const exportDetails = (negotiated: Negotiated): ExportDetails => ({
 })
 
 /** Not negotiated yet; it could be. */
-const canBlockStatus = ({ structured, offeredContexts = [] }: Negotiated): boolean =>
-  structured && offeredContexts.includes(BASE_ALLOCATION)
+const canBlockStatus = ({ mode, offeredContexts = [] }: Negotiated): boolean =>
+  mode >= NBD_MODE_STRUCTURED && offeredContexts.includes(BASE_ALLOCATION)

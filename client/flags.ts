@@ -1,5 +1,6 @@
 /** What a server says that an export can do, in nbdinfo's words. */
 import {
+  NBD_FLAG_BLOCK_STATUS_PAYLOAD,
   NBD_FLAG_CAN_MULTI_CONN,
   NBD_FLAG_READ_ONLY,
   NBD_FLAG_ROTATIONAL,
@@ -19,6 +20,8 @@ export interface NBDFlags {
   readonly rotational: boolean
   /** `blockStatus` tells about base:allocation. */
   readonly canBlockStatus: boolean
+  /** The server would tell of some of the contexts only, if it were asked to. */
+  readonly canBlockStatusPayload: boolean
   readonly canCache: boolean
   readonly canDf: boolean
   /** `zero` takes `fast`. */
@@ -38,6 +41,7 @@ export function flagsOf({ flags, contexts }: Pick<Negotiated, 'flags' | 'context
     readOnly: has(NBD_FLAG_READ_ONLY),
     rotational: has(NBD_FLAG_ROTATIONAL),
     canBlockStatus: [...contexts.values()].includes(BASE_ALLOCATION),
+    canBlockStatusPayload: has(NBD_FLAG_BLOCK_STATUS_PAYLOAD),
     canCache: has(NBD_FLAG_SEND_CACHE),
     canDf: has(NBD_FLAG_SEND_DF),
     canFastZero: has(NBD_FLAG_SEND_FAST_ZERO),

@@ -5,6 +5,8 @@
  *   const sector = await disk.read(0, 512)
  *   await disk.close()
  */
+import { configError } from '../shared/errors/nbd-error.ts'
+import { NBD_PACKETS, type NBDMode, type NBDPackets } from '../shared/protocol/nbd-mode.ts'
 import type { TLSParameters } from '../shared/protocol/uri-tls.ts'
 import { Connection } from './connection/connection.ts'
 import { listExports } from './connection/listing.ts'
@@ -22,15 +24,21 @@ export interface ListOptions {
   handshakeTimeoutMs?: number | undefined
   /** Requires TLS, as `nbds` does. What is given here comes before what the URI says. */
   tls?: TLSParameters | undefined
-  /** False: ask for simple replies, which know no holes, texts and metadata contexts. */
-  structured?: boolean | undefined
+  /**
+   * The best form of requests and replies that the server is asked for; `extended` if not given. `structured` splits long
+   * effects; `simple` knows no holes, texts and metadata contexts, too.
+   */
+  packets?: NBDPackets | undefined
 }
 
 export interface ConnectOptions extends ConnectionOptions, DiskOptions {
   /** Requires TLS, as `nbds` does. What is given here comes before what the URI says. */
   tls?: TLSParameters | undefined
-  /** False: ask for simple replies, which know no holes, texts and metadata contexts. */
-  structured?: boolean | undefined
+  /**
+   * The best form of requests and replies that the server is asked for; `extended` if not given. `structured` splits long
+   * effects; `simple` knows no holes, texts and metadata contexts, too.
+   */
+  packets?: NBDPackets | undefined
   /** What `blockStatus` is to tell about, where the server can; `base:allocation` if not given. */
   metaContexts?: readonly string[] | undefined
   /** Ask also which contexts the export has, for `offeredContexts`. */
@@ -46,8 +54,8 @@ export interface ConnectOptions extends ConnectionOptions, DiskOptions {
  */
 export async function connect(to: string | ConnectTarget, options: ConnectOptions = {}): Promise<NBDDisk> {
   checkTimeout('timeoutMs', options.timeoutMs)
-  const { structured = true, listContexts } = options
-  const wishes = { structured, metaContexts: checkedContexts(options.metaContexts), listContexts }
+  const { packets, metaContexts, listContexts } = options
+  const wishes = { mode: modeOf(packets), metaContexts: checkedContexts(metaContexts), listContexts }
   const target = targetOf(to, options.tls)
   const open: Open = (timeoutMs, signal) => Connection.open(target, wishes, timeoutMs, signal)
   try {
@@ -65,18 +73,27 @@ export async function connect(to: string | ConnectTarget, options: ConnectOption
  * @throws NBDError as `connect`; of kind `request` when the server does not list its exports
  */
 export async function list(of: string | ConnectTarget, options: ListOptions = {}): Promise<ExportListing[]> {
-  const { handshakeTimeoutMs = NBD_HANDSHAKE_TIMEOUT_MS, tls, structured = true } = options
+  const { handshakeTimeoutMs = NBD_HANDSHAKE_TIMEOUT_MS, tls, packets } = options
+  const mode = modeOf(packets)
   const target = targetOf(of, tls)
   try {
-    const { exports } = await listExports(target, handshakeTimeoutMs, { structured })
+    const { exports } = await listExports(target, handshakeTimeoutMs, { mode })
     return exports.map(exportListing)
   } finally {
     await target.close()
   }
 }
 
+/** @throws NBDError of kind `config` */
+function modeOf(packets: NBDPackets = 'extended'): NBDMode {
+  const mode = NBD_PACKETS.indexOf(packets)
+  if (mode < 0) throw configError(`packets must be one of ${NBD_PACKETS.join(', ')}`)
+  return mode as NBDMode
+}
+
 export { QIOChannelPair } from '../shared/io/channel-pair.ts'
 export { NBDError, type NBDErrorKind } from '../shared/errors/nbd-error.ts'
+export type { NBDPackets } from '../shared/protocol/nbd-mode.ts'
 export type { TLSParameters } from '../shared/protocol/uri-tls.ts'
 export type { BlockSizes } from '../shared/protocol/messages/export-info.ts'
 export type { ConnectionState } from './connection/connection-set.ts'

@@ -23,6 +23,7 @@ import {
   NBD_CMD_FLUSH
 } from '../shared/protocol/constants.ts'
 import type { BlockSizes } from '../shared/protocol/messages/export-info.ts'
+import { NBD_PACKETS, type NBDPackets } from '../shared/protocol/nbd-mode.ts'
 import type { ConnectionSet, ConnectionState } from './connection/connection-set.ts'
 import type { Target } from './connection/target.ts'
 import { blocksOf } from './disk/blocks.ts'
@@ -41,7 +42,8 @@ import {
   blockStatusAll,
   cutExtents,
   type NBDExtent,
-  type NBDStatus
+  type NBDStatus,
+  type StatusSource
 } from './transmission/block-status.ts'
 import { Cancellation, type CallOptions } from './transmission/cancellation.ts'
 import { checkCommand, checkStatus } from './transmission/check-command.ts'
@@ -89,8 +91,8 @@ export class NBDDisk {
   /** For people; empty when there is none. */
   readonly description: string
   readonly handshake: Handshake
-  /** Replies may be structured. */
-  readonly structured: boolean
+  /** The form of requests and replies that was negotiated. */
+  readonly packets: NBDPackets
   /** Those that `blockStatus` can tell about: of the ones that were asked for, those that the server has. */
   readonly metaContexts: readonly string[]
   /** All that the export has; undefined when the server was not asked (`listContexts`), or does not tell. */
@@ -121,7 +123,7 @@ export class NBDDisk {
     this.exportName = negotiated.exportName
     this.description = negotiated.description
     this.handshake = negotiated.handshake
-    this.structured = negotiated.structured
+    this.packets = NBD_PACKETS[negotiated.mode]
     this.metaContexts = [...negotiated.contexts.values()]
     this.offeredContexts = negotiated.offeredContexts
     this.tls = connections.tls
@@ -234,7 +236,7 @@ export class NBDDisk {
     { metaContext = BASE_ALLOCATION, ...options }: BlockStatusOptions = {}
   ): AsyncGenerator<NBDExtent, void, undefined> {
     const { start, end } = this.#statusRange(offset, length, [metaContext])
-    const extents = blockStatus(start, end - start, metaContext, this.#statusSender(options))
+    const extents = blockStatus(start, end - start, metaContext, this.#statusSource(options))
     yield* cutExtents(extents, offset, offset + length)
   }
 
@@ -245,7 +247,7 @@ export class NBDDisk {
     options: CallOptions = {}
   ): AsyncGenerator<NBDStatus, void, undefined> {
     const { start, end } = this.#statusRange(offset, length, this.metaContexts)
-    const extents = blockStatusAll(start, end - start, this.metaContexts, this.#statusSender(options))
+    const extents = blockStatusAll(start, end - start, this.metaContexts, this.#statusSource(options))
     yield* cutExtents(extents, offset, offset + length)
   }
 
@@ -299,8 +301,10 @@ export class NBDDisk {
     return blocksOf(offset, length, this.blockSizes.minimum)
   }
 
-  #statusSender(options: CallOptions): (command: Command) => Promise<Status> {
-    return (command) => this.#call(options, (limit) => this.#connections.request(command, limit))
+  #statusSource(options: CallOptions): StatusSource {
+    const send = (command: Command): Promise<Status> =>
+      this.#call(options, (limit) => this.#connections.request(command, limit))
+    return { send, extended: this.packets === 'extended' }
   }
 
   #write(options: CallOptions | undefined, run: (limit?: Cancellation) => Promise<void>): Promise<void> {

@@ -7,6 +7,7 @@ import { WindowReader } from '../../shared/io/window-reader.ts'
 import { writeBytes } from '../../shared/io/write-bytes.ts'
 import { NBD_CMD_DISC } from '../../shared/protocol/constants.ts'
 import { encodeRequest, NBD_REQUEST_SIZE, newRequest } from '../../shared/protocol/messages/request.ts'
+import { NBD_MODE_SIMPLE } from '../../shared/protocol/nbd-mode.ts'
 import { formatUri, type NBDUri } from '../../shared/protocol/uri.ts'
 import { NBD_HANDSHAKE_TIMEOUT_MS } from '../negotiation/limits.ts'
 import type { Negotiated } from '../negotiation/negotiated.ts'
@@ -33,7 +34,7 @@ export async function negotiateSocket(uri: NBDUri): Promise<NegotiatedSocket> {
     const negotiating = { channel: opened, reader: new WindowReader(opened) }
     const { exportName } = uri
     const negotiated = await Coroutine.start(() =>
-      negotiate(negotiating, { exportName }, { structured: false })
+      negotiate(negotiating, { exportName }, { mode: NBD_MODE_SIMPLE })
     )
     // A server says nothing before it is asked; so nothing is lost with the reader.
     return { fd: opened.detach().fd, negotiated }

@@ -4,7 +4,9 @@ import type { NBDDisk } from '../index.ts'
 
 type Feature = (disk: NBDDisk) => boolean
 
-const isStructured: Feature = ({ structured }) => structured
+// What extended headers bring is structured, too.
+const isStructured: Feature = ({ packets }) => packets !== 'simple'
+const isExtended: Feature = ({ packets }) => packets === 'extended'
 const isReadOnly: Feature = ({ readOnly }) => readOnly
 const hasFastZero: Feature = ({ flags }) => flags.canFastZero
 const hasMultiConn: Feature = ({ flags }) => flags.canMultiConn
@@ -18,6 +20,9 @@ const features = new Map<string, Feature>([
   ['structured', isStructured],
   ['structured-reply', isStructured],
   ['structured-replies', isStructured],
+  ['extended-header', isExtended],
+  ['extended-headers', isExtended],
+  ['block-status-payload', ({ flags }) => flags.canBlockStatusPayload],
   ['readonly', isReadOnly],
   ['read-only', isReadOnly],
   ['rotational', ({ flags }) => flags.rotational],

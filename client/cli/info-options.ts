@@ -15,9 +15,9 @@ export const infoOptions = {
   totals: { alias: 'total', type: 'boolean', describe: 'With --map: how much there is of each kind' },
   is: question('Exit with 0 if it is, 2 if not: read-only, rotational, tls'),
   can: question(
-    'The same: cache, connect, df, fast-zero, flush, fua, multi-conn, read, structured-reply, trim, write, zero'
+    'The same: block-status-payload, cache, connect, df, extended-headers, fast-zero, flush, fua, multi-conn, read, structured-reply, trim, write, zero'
   ),
-  has: question('The same: structured-reply'),
+  has: question('The same: extended-headers, structured-reply'),
   isnt: question('The opposite of --is'),
   cannot: question('The opposite of --can'),
   hasnt: question('The opposite of --has'),

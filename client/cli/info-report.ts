@@ -1,6 +1,7 @@
 /** What is known of exports, as nbdinfo prints it: lines, or JSON with the same keys. */
 import { printable } from '../../shared/config/printable.ts'
 import type { BlockSizes } from '../../shared/protocol/messages/export-info.ts'
+import type { NBDPackets } from '../../shared/protocol/nbd-mode.ts'
 import type { NBDFlags } from '../flags.ts'
 import type { Handshake } from '../negotiation/negotiated.ts'
 
@@ -21,15 +22,18 @@ export interface ReportedExport {
 export interface ReportedServer {
   handshake: Handshake
   tls: boolean
-  structured: boolean
+  packets: NBDPackets
   exports: ReportedExport[]
 }
 
-export const reportJson = ({ handshake, tls, structured, exports }: ReportedServer): string =>
-  `${JSON.stringify({ protocol: handshake, TLS: tls, structured, exports: exports.map(jsonOf) }, null, 2)}\n`
+export function reportJson({ handshake, tls, packets, exports }: ReportedServer): string {
+  // What extended headers bring is structured, too.
+  const protocol = { structured: packets !== 'simple', extended: packets === 'extended' }
+  const server = { protocol: handshake, TLS: tls, ...protocol, exports: exports.map(jsonOf) }
+  return `${JSON.stringify(server, null, 2)}\n`
+}
 
-export function reportText({ handshake, tls, structured, exports }: ReportedServer): string {
-  const packets = structured ? 'structured' : 'simple'
+export function reportText({ handshake, tls, packets, exports }: ReportedServer): string {
   const head = `protocol: ${handshake} ${tls ? 'with' : 'without'} TLS, using ${packets} packets`
   return [head, ...exports.flatMap(linesOf)].map((line) => `${line}\n`).join('')
 }
@@ -70,6 +74,7 @@ const facts = ({
 }: ReportedExport): Record<string, boolean | number> => ({
   is_rotational: flags.rotational,
   is_read_only: flags.readOnly,
+  can_block_status_payload: flags.canBlockStatusPayload,
   can_cache: flags.canCache,
   can_df: flags.canDf,
   can_fast_zero: flags.canFastZero,

@@ -1,4 +1,5 @@
 /** `mqnbd info`: prints what a server tells about an export, as nbdinfo does. */
+import { NBD_MODE_EXTENDED, NBD_PACKETS } from '../../shared/protocol/nbd-mode.ts'
 import { formatUri, parseUri } from '../../shared/protocol/uri.ts'
 import { connect, type NBDDisk } from '../index.ts'
 import { targetOf } from '../connection/target.ts'
@@ -64,17 +65,19 @@ const fullUri = (uri: string): string => formatUri(parseUri(uri))
 async function asked(uri: string, content: boolean): Promise<ReportedServer> {
   return withDisk(connect(uri, { metaContexts: [], listContexts: true }), async (disk) => {
     const { exportName: name, description, size, flags, blockSizes, blockSizesAdvertised } = disk
-    const { handshake, tls, structured, offeredContexts: contexts } = disk
+    const { handshake, tls, packets, offeredContexts: contexts } = disk
     const found = content ? await contentOf(disk) : undefined
     const facts = { description, size, flags, blockSizes, blockSizesAdvertised, contexts }
-    return { handshake, tls, structured, exports: [{ name, ...facts, uri: fullUri(uri), content: found }] }
+    return { handshake, tls, packets, exports: [{ name, ...facts, uri: fullUri(uri), content: found }] }
   })
 }
 
 /** All about all exports; those that the server refuses are named on standard error. */
 async function listed(uri: string, content: boolean): Promise<ReportedServer> {
   const target = targetOf(uri, undefined)
-  const { terms, exports } = await listExports(target, NBD_HANDSHAKE_TIMEOUT_MS, { structured: true })
+  const { terms, exports } = await listExports(target, NBD_HANDSHAKE_TIMEOUT_MS, {
+    mode: NBD_MODE_EXTENDED
+  })
   const reported: ReportedExport[] = []
   for (const { name, description, details, refusal } of exports.map(exportListing)) {
     const one = formatUri({ ...parseUri(uri), exportName: name })
@@ -94,5 +97,6 @@ async function listed(uri: string, content: boolean): Promise<ReportedServer> {
       process.stderr.write(`mqnbd: export '${printable(name)}': ${printable(why)}\n`)
     }
   }
-  return { ...terms, tls: target.tls !== undefined, exports: reported }
+  const { handshake, mode } = terms
+  return { handshake, packets: NBD_PACKETS[mode], tls: target.tls !== undefined, exports: reported }
 }

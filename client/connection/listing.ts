@@ -2,6 +2,7 @@
 import { Coroutine } from '../../shared/coroutine/coroutine.ts'
 import { NBDError } from '../../shared/errors/nbd-error.ts'
 import { WindowReader } from '../../shared/io/window-reader.ts'
+import type { NBDMode } from '../../shared/protocol/nbd-mode.ts'
 import { negotiateListing, type Listing } from '../negotiation/listing.ts'
 import { withContext } from '../with-context.ts'
 import { withinTime } from './connection.ts'
@@ -17,7 +18,7 @@ import type { Target } from './target.ts'
 export async function listExports(
   target: Target,
   timeoutMs: number,
-  wishes: { structured: boolean }
+  wishes: { mode: NBDMode }
 ): Promise<Listing> {
   const start = performance.now()
   try {

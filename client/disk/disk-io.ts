@@ -10,11 +10,12 @@ import {
   NBD_CMD_WRITE,
   NBD_CMD_WRITE_ZEROES
 } from '../../shared/protocol/constants.ts'
+import { NBD_MODE_EXTENDED } from '../../shared/protocol/nbd-mode.ts'
 import type { Negotiated } from '../negotiation/negotiated.ts'
 import type { Cancellation } from '../transmission/cancellation.ts'
 import { checkCommand } from '../transmission/check-command.ts'
 import { NBD_MAX_EFFECT_LENGTH } from '../transmission/limits.ts'
-import { inParts, maxPayload } from '../transmission/parts.ts'
+import { inParts, isTooLong, maxPayload } from '../transmission/parts.ts'
 import type { Command, Status } from '../transmission/pending-request.ts'
 import { readTargets } from '../transmission/read-target.ts'
 
@@ -104,10 +105,23 @@ export class AlignedIO implements DiskIO {
     )
   }
 
-  /** A command without payload. */
+  /**
+   * A command without payload; with extended headers, in one request.
+   *
+   * @param max length of those that every server takes
+   */
   async #effect(command: Command, max: number, cancellation: Cancellation | undefined): Promise<void> {
-    checkCommand(command, this.#requester.negotiated)
+    const { negotiated } = this.#requester
+    checkCommand(command, negotiated)
     const { offset, length } = command
+    if (length > max && negotiated.mode === NBD_MODE_EXTENDED) {
+      try {
+        await this.#requester.request(command, cancellation)
+        return
+      } catch (error) {
+        if (!isTooLong(error)) throw error
+      }
+    }
     await inParts(length, max, (at, size) =>
       this.#requester.request({ ...command, offset: offset + at, length: size }, cancellation)
     )

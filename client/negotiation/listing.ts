@@ -7,15 +7,16 @@ import { constants } from 'node:os'
 import type { CoroutineFn } from '../../shared/coroutine/coroutine.ts'
 import { NBDError } from '../../shared/errors/nbd-error.ts'
 import { NBD_ESHUTDOWN } from '../../shared/protocol/constants.ts'
+import { NBD_MODE_STRUCTURED, type NBDMode } from '../../shared/protocol/nbd-mode.ts'
 import { greet } from './greeting.ts'
 import { haggle, withoutTls, type RequiredTLS } from './haggle.ts'
 import { negotiated, type Negotiated, type Terms } from './negotiated.ts'
 import type { Negotiating } from './negotiating.ts'
 import { optAbort } from './opt-abort.ts'
 import { optInfo } from './opt-go.ts'
+import { optHeaders } from './opt-headers.ts'
 import { optList, type NamedExport } from './opt-list.ts'
 import { optListMetaContext } from './opt-meta-context.ts'
-import { optStructuredReply } from './opt-structured-reply.ts'
 import type { OptionExchange } from './option-exchange.ts'
 
 export interface ListedExport extends NamedExport {
@@ -38,7 +39,7 @@ export interface Listing {
 export function* negotiateListing(
   connection: Negotiating,
   { tls }: { tls?: RequiredTLS | undefined },
-  wishes: { structured: boolean }
+  wishes: { mode: NBDMode }
 ): CoroutineFn<Listing> {
   const { style } = yield* greet(connection)
   if (style !== 'newstyle-fixed') {
@@ -48,8 +49,8 @@ export function* negotiateListing(
   }
   return yield* haggle(connection, tls, function* (exchange) {
     // What replies have to do with it: without chunks there is no DF, and contexts are of no use.
-    const structured = wishes.structured && (yield* optStructuredReply(exchange))
-    const terms: Terms = { handshake: style, structured, contexts: new Map() }
+    const mode = yield* optHeaders(exchange, wishes.mode)
+    const terms: Terms = { handshake: style, mode, contexts: new Map() }
     const exports: ListedExport[] = []
     for (const named of yield* optList(exchange)) exports.push(yield* inspect(exchange, named, terms))
     yield* optAbort(exchange)
@@ -61,7 +62,8 @@ function* inspect(exchange: OptionExchange, named: NamedExport, terms: Terms): C
   try {
     const description = yield* optInfo(exchange, named.name)
     if (!description) return named
-    const offeredContexts = terms.structured ? yield* optListMetaContext(exchange, named.name) : undefined
+    const offeredContexts =
+      terms.mode >= NBD_MODE_STRUCTURED ? yield* optListMetaContext(exchange, named.name) : undefined
     const details = negotiated(named.name, { ...terms, offeredContexts }, description)
     return { ...named, details }
   } catch (error) {

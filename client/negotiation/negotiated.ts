@@ -1,11 +1,18 @@
 /** What a handshake ended with. */
 import {
+  NBD_FLAG_BLOCK_STATUS_PAYLOAD,
   NBD_FLAG_SEND_DF,
   NBD_FLAG_SEND_FAST_ZERO,
   NBD_FLAG_SEND_WRITE_ZEROES
 } from '../../shared/protocol/constants.ts'
 import { NBD_MAX_BUFFER_SIZE, NBD_MAX_EXPORT_SIZE } from '../../shared/protocol/limits.ts'
 import type { BlockSizes } from '../../shared/protocol/messages/export-info.ts'
+import {
+  NBD_MODE_EXTENDED,
+  NBD_MODE_SIMPLE,
+  NBD_MODE_STRUCTURED,
+  type NBDMode
+} from '../../shared/protocol/nbd-mode.ts'
 import type { ExportInfo } from './messages.ts'
 
 /** nbdinfo's names for the ways to shake hands. */
@@ -17,8 +24,7 @@ export type MetaContexts = ReadonlyMap<number, string>
 /** What was agreed on besides the export. */
 export interface Terms {
   handshake: Handshake
-  /** Replies may be structured. */
-  structured: boolean
+  mode: NBDMode
   contexts: MetaContexts
   /** All contexts that the server has for the export; undefined when it was not asked, or does not tell. */
   offeredContexts?: readonly string[] | undefined
@@ -27,7 +33,7 @@ export interface Terms {
 /** Of a server that negotiates no more than the export. */
 export const plainTerms = (handshake: Handshake): Terms => ({
   handshake,
-  structured: false,
+  mode: NBD_MODE_SIMPLE,
   contexts: new Map()
 })
 
@@ -64,7 +70,7 @@ export function negotiated(
   return {
     ...terms,
     size: size > BigInt(NBD_MAX_EXPORT_SIZE) ? Infinity : Number(size),
-    flags: consistent(flags, terms.structured),
+    flags: consistent(flags, terms.mode),
     exportName: name ?? exportName,
     description: description ?? '',
     blockSizes: blockSizes ?? DEFAULT_BLOCK_SIZES,
@@ -73,9 +79,10 @@ export function negotiated(
 }
 
 /** R45: what cannot be used must not look as if it could. */
-function consistent(flags: number, structured: boolean): number {
+function consistent(flags: number, mode: NBDMode): number {
   let useful = flags
-  if (!structured) useful &= ~NBD_FLAG_SEND_DF
+  if (mode < NBD_MODE_STRUCTURED) useful &= ~NBD_FLAG_SEND_DF
+  if (mode < NBD_MODE_EXTENDED) useful &= ~NBD_FLAG_BLOCK_STATUS_PAYLOAD
   if ((flags & NBD_FLAG_SEND_WRITE_ZEROES) === 0) useful &= ~NBD_FLAG_SEND_FAST_ZERO
   return useful
 }

@@ -1,15 +1,17 @@
 /**
  * The client's half of the handshake.
  *
- * With TLS, that comes first. Fixed newstyle servers are asked for structured replies, metadata contexts, and the export
- * by NBD_OPT_GO; what they refuse of the first two we do without. A server without NBD_OPT_GO, or without fixed newstyle,
- * where no option has a reply, is asked by NBD_OPT_EXPORT_NAME. A server of the oldstyle is not asked anything.
+ * With TLS, that comes first. Fixed newstyle servers are asked for extended headers or else structured replies, metadata
+ * contexts, and the export by NBD_OPT_GO; what they refuse of the first ones we do without. A server without NBD_OPT_GO, or
+ * without fixed newstyle, where no option has a reply, is asked by NBD_OPT_EXPORT_NAME. A server of the oldstyle is not
+ * asked anything.
  *
  * @see doc/proto.md "Newstyle negotiation"; nbd_receive_negotiate in QEMU's nbd/client.c
  */
 import { constants } from 'node:os'
 import type { CoroutineFn } from '../../shared/coroutine/coroutine.ts'
-import { NBDError } from '../../shared/errors/nbd-error.ts'
+import { NBDError, protocolError } from '../../shared/errors/nbd-error.ts'
+import { NBD_MODE_EXTENDED, NBD_MODE_STRUCTURED, type NBDMode } from '../../shared/protocol/nbd-mode.ts'
 import { greet } from './greeting.ts'
 import { haggle, withoutTls, type RequiredTLS } from './haggle.ts'
 import type { ExportInfo } from './messages.ts'
@@ -17,8 +19,8 @@ import { negotiated, plainTerms, type Negotiated } from './negotiated.ts'
 import type { Negotiating } from './negotiating.ts'
 import { optExportName } from './opt-export-name.ts'
 import { optGo } from './opt-go.ts'
+import { optHeaders } from './opt-headers.ts'
 import { optListMetaContext, optSetMetaContext } from './opt-meta-context.ts'
-import { optStructuredReply } from './opt-structured-reply.ts'
 import type { OptionExchange } from './option-exchange.ts'
 
 export interface NegotiationOptions {
@@ -30,11 +32,11 @@ export interface NegotiationOptions {
 
 /** What a client would like to have, and can do without. */
 export interface Wishes {
-  /** Structured replies. */
-  structured: boolean
-  /** What BLOCK_STATUS is to tell about, each context once. Needs structured replies. */
+  /** The best that is asked for. */
+  mode: NBDMode
+  /** What BLOCK_STATUS is to tell about, each context once. Needs replies in chunks. */
   metaContexts?: readonly string[]
-  /** To be told which contexts the export has. Needs structured replies, without which they are of no use. */
+  /** To be told which contexts the export has. Needs replies in chunks, without which they are of no use. */
   listContexts?: boolean | undefined
 }
 
@@ -59,16 +61,20 @@ export function* negotiate(
   if (style === 'newstyle')
     return negotiated(exportName, plainTerms(style), yield* haggle(connection, tls, byName))
   return yield* haggle(connection, tls, function* (exchange) {
-    const structured = wishes.structured && (yield* optStructuredReply(exchange))
+    const mode = yield* optHeaders(exchange, wishes.mode)
+    const chunks = mode >= NBD_MODE_STRUCTURED
     const offeredContexts =
-      structured && wishes.listContexts ? yield* optListMetaContext(exchange, exportName) : undefined
+      chunks && wishes.listContexts ? yield* optListMetaContext(exchange, exportName) : undefined
     const { metaContexts = [] } = wishes
     const contexts =
-      structured && metaContexts.length > 0
+      chunks && metaContexts.length > 0
         ? yield* optSetMetaContext(exchange, exportName, metaContexts)
         : new Map<number, string>()
-    const description = (yield* optGo(exchange, exportName)) ?? (yield* byName(exchange))
-    return negotiated(exportName, { handshake: style, structured, contexts, offeredContexts }, description)
+    const going = yield* optGo(exchange, exportName)
+    if (!going && mode >= NBD_MODE_EXTENDED)
+      throw protocolError('a server with extended headers does not know NBD_OPT_GO')
+    const description = going ?? (yield* byName(exchange))
+    return negotiated(exportName, { handshake: style, mode, contexts, offeredContexts }, description)
   })
 }
 

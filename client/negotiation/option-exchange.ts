@@ -12,6 +12,7 @@ import { writeBytes } from '../../shared/io/write-bytes.ts'
 import {
   NBD_ESHUTDOWN,
   NBD_REP_ACK,
+  NBD_REP_ERR_EXT_HEADER_REQD,
   NBD_REP_ERR_INVALID,
   NBD_REP_ERR_PLATFORM,
   NBD_REP_ERR_POLICY,
@@ -50,7 +51,8 @@ const meanings = new Map<number, [text: string, errno: number]>([
   [NBD_REP_ERR_TLS_REQD, ['the server requires TLS: use nbds://', errno.ENOTSUP]],
   [NBD_REP_ERR_UNKNOWN, ['the server has no such export', errno.ENOENT]],
   [NBD_REP_ERR_SHUTDOWN, ['the server is shutting down', NBD_ESHUTDOWN]],
-  [NBD_REP_ERR_TOO_BIG, ['this is too big for the server', errno.EINVAL]]
+  [NBD_REP_ERR_TOO_BIG, ['this is too big for the server', errno.EINVAL]],
+  [NBD_REP_ERR_EXT_HEADER_REQD, ['the server requires extended headers', errno.ENOTSUP]]
 ])
 
 /** Refusals after which no other option has a chance. */

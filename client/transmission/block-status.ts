@@ -2,6 +2,7 @@
 import { NBD_CMD_BLOCK_STATUS, NBD_STATE_HOLE, NBD_STATE_ZERO } from '../../shared/protocol/constants.ts'
 import { BASE_ALLOCATION } from '../negotiation/opt-meta-context.ts'
 import { NBD_MAX_EFFECT_LENGTH } from './limits.ts'
+import { isTooLong } from './parts.ts'
 import type { Command, Status } from './pending-request.ts'
 
 /** A part of an export in which the status is the same. */
@@ -9,7 +10,8 @@ export interface NBDExtent {
   offset: number
   length: number
   /**
-   * What the context says. For base:allocation, NBD_STATE_HOLE (1) and NBD_STATE_ZERO (2); 0 is data, or not known.
+   * What the context says. For base:allocation, NBD_STATE_HOLE (1) and NBD_STATE_ZERO (2); 0 is data, or not known. With
+   * extended headers it may have 53 bits.
    */
   flags: number
 }
@@ -22,24 +24,28 @@ export interface NBDStatus {
   flags: Record<string, number>
 }
 
-/** Sends a request, and returns what the server tells. */
-type Send = (command: Command) => Promise<Status>
+/** Who is asked. */
+export interface StatusSource {
+  /** Sends a request, and returns what the server tells. */
+  send: (command: Command) => Promise<Status>
+  /** Requests may be longer than NBD_MAX_EFFECT_LENGTH. */
+  extended: boolean
+}
 
 /** Of base:allocation; others are reserved, and to be ignored. */
 const KNOWN_FLAGS = NBD_STATE_HOLE | NBD_STATE_ZERO
-const ALL_FLAGS = 0xffffffff
 
 /** Extents of the range in one context, in order, without a gap; neighbours differ in their flags. */
 export const blockStatus = (
   start: number,
   length: number,
   context: string,
-  send: Send
+  source: StatusSource
 ): AsyncGenerator<NBDExtent, void, undefined> =>
   joined(
     start,
     length,
-    send,
+    source,
     (told) => piecesOf(told, context),
     (one, other) => one === other
   )
@@ -49,12 +55,12 @@ export const blockStatusAll = (
   start: number,
   length: number,
   contexts: readonly string[],
-  send: Send
+  source: StatusSource
 ): AsyncGenerator<NBDStatus, void, undefined> =>
   joined(
     start,
     length,
-    send,
+    source,
     (told) => commonPieces(told, contexts),
     (one, other) => contexts.every((context) => one[context] === other[context])
   )
@@ -71,15 +77,23 @@ interface Piece<Flags> {
 async function* joined<Flags>(
   start: number,
   length: number,
-  send: Send,
+  { send, extended }: StatusSource,
   pieces: (told: Status) => Iterable<Piece<Flags>>,
   same: (one: Flags, other: Flags) => boolean
 ): AsyncGenerator<{ offset: number; length: number; flags: Flags }, void, undefined> {
   const end = start + length
+  let most = extended ? Infinity : NBD_MAX_EFFECT_LENGTH
   let extent: { offset: number; length: number; flags: Flags } | undefined
   for (let offset = start; offset < end;) {
-    const asked = Math.min(end - offset, NBD_MAX_EFFECT_LENGTH)
-    const told = await send({ type: NBD_CMD_BLOCK_STATUS, flags: 0, offset, length: asked })
+    const asked = Math.min(end - offset, most)
+    let told: Status
+    try {
+      told = await send({ type: NBD_CMD_BLOCK_STATUS, flags: 0, offset, length: asked })
+    } catch (error) {
+      if (asked <= NBD_MAX_EFFECT_LENGTH || !isTooLong(error)) throw error
+      most = NBD_MAX_EFFECT_LENGTH
+      continue
+    }
     for (const { length, flags } of pieces(told)) {
       // The last one may go on behind what was asked for.
       const piece = Math.min(length, end - offset)
@@ -98,9 +112,11 @@ async function* joined<Flags>(
 
 function* piecesOf(told: Status, context: string): Generator<Piece<number>> {
   const extents = told.get(context)!
-  const mask = context === BASE_ALLOCATION ? KNOWN_FLAGS : ALL_FLAGS
-  for (let i = 0; i < extents.length; i += 2)
-    yield { length: extents[i]!, flags: (extents[i + 1]! & mask) >>> 0 }
+  const isBase = context === BASE_ALLOCATION
+  for (let i = 0; i < extents.length; i += 2) {
+    const flags = extents[i + 1]!
+    yield { length: extents[i]!, flags: isBase ? flags & KNOWN_FLAGS : flags }
+  }
 }
 
 /** Up to where the first of the contexts says no more. */

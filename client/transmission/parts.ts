@@ -1,4 +1,6 @@
 /** Splitting what is too long for one request. */
+import { constants } from 'node:os'
+import { NBDError } from '../../shared/errors/nbd-error.ts'
 import { NBD_MAX_BUFFER_SIZE } from '../../shared/protocol/limits.ts'
 import type { BlockSizes } from '../../shared/protocol/messages/export-info.ts'
 import { NBD_MAX_PARTS_IN_FLIGHT } from './limits.ts'
@@ -11,6 +13,17 @@ export const maxPayload = ({ minimum, maximum }: BlockSizes): number => {
   const allowed = Math.min(maximum, NBD_MAX_BUFFER_SIZE)
   return allowed - (allowed % minimum)
 }
+
+/**
+ * Whether a request without payload may have failed for its length alone: a server may refuse one that costs it too much,
+ * and shorter ones may do.
+ *
+ * @see doc/proto.md "Size constraints"; of QEMU's commands CACHE is one
+ */
+export const isTooLong = (error: unknown): boolean =>
+  NBDError.is(error) &&
+  error.kind === 'request' &&
+  (error.errno === constants.errno.EINVAL || error.errno === constants.errno.EOVERFLOW)
 
 /**
  * Calls `send` for each part of a range, several at a time. When one fails, no more are started.

@@ -1,5 +1,5 @@
 /**
- * Chunks of structured replies: which are legal where, and what is in them. What a server must not send ends the
+ * Chunks of structured and extended replies: which are legal where, and what is in them. What a server must not send ends the
  * connection, except for error chunks: they only fail their request, also those that are yet to be invented.
  *
  * @see doc/proto.md "Structured reply types"
@@ -9,7 +9,6 @@ import {
   NBD_CMD_BLOCK_STATUS,
   NBD_CMD_READ,
   NBD_REPLY_FLAG_DONE,
-  NBD_REPLY_TYPE_BLOCK_STATUS,
   NBD_REPLY_TYPE_ERROR_OFFSET,
   NBD_REPLY_TYPE_NONE,
   NBD_REPLY_TYPE_OFFSET_DATA,
@@ -17,15 +16,13 @@ import {
 } from '../../shared/protocol/constants.ts'
 import { NBD_MAX_STRING_SIZE } from '../../shared/protocol/limits.ts'
 import {
-  NBD_CHUNK_CONTEXT_SIZE,
   NBD_CHUNK_ERROR_SIZE,
   NBD_CHUNK_OFFSET_SIZE,
-  NBD_EXTENT_SIZE,
   type Chunk
 } from '../../shared/protocol/messages/structured-chunk.ts'
+import { readUint64 } from '../../shared/protocol/uint64.ts'
 import { printable } from '../../shared/config/printable.ts'
-import type { MetaContexts } from '../negotiation/negotiated.ts'
-import { NBD_MAX_ERROR_CHUNK_SIZE, NBD_MAX_STATUS_CHUNK_SIZE } from './limits.ts'
+import { NBD_MAX_ERROR_CHUNK_SIZE } from './limits.ts'
 import { describe, type PendingRequest } from './pending-request.ts'
 import { replyError } from './reply-error.ts'
 import {
@@ -36,6 +33,7 @@ import {
   STATE_REPLY,
   type ReplyState
 } from './states.ts'
+import type { StatusForm } from './status-chunk.ts'
 
 /** Bit 15 marks every type of chunk that tells an error. */
 const ERROR_BIT = 0x8000
@@ -45,9 +43,14 @@ export const HOLE_SIZE = NBD_CHUNK_OFFSET_SIZE + 4
 /**
  * What follows the header of a chunk.
  *
+ * @param status as it was negotiated
  * @throws NBDError of kind `protocol` when such a chunk cannot be part of a reply to the request
  */
-export function stateAfterHeader({ type, flags, length }: Chunk, { command }: PendingRequest): ReplyState {
+export function stateAfterHeader(
+  { type, flags, length }: Chunk,
+  { command }: PendingRequest,
+  status: StatusForm
+): ReplyState {
   const wrong = (why: string): NBDError =>
     protocolError(`chunk of type ${type} in the reply to ${describe(command)}: ${why}`)
   const expect = (legal: boolean, state: ReplyState): ReplyState => {
@@ -66,18 +69,12 @@ export function stateAfterHeader({ type, flags, length }: Chunk, { command }: Pe
     return expect(length > NBD_CHUNK_OFFSET_SIZE, STATE_OFFSET)
   if (type === NBD_REPLY_TYPE_OFFSET_HOLE && command.type === NBD_CMD_READ)
     return expect(length === HOLE_SIZE, STATE_HOLE)
-  if (type === NBD_REPLY_TYPE_BLOCK_STATUS && command.type === NBD_CMD_BLOCK_STATUS) {
-    const extents = length - NBD_CHUNK_CONTEXT_SIZE
-    const legal = extents > 0 && extents % NBD_EXTENT_SIZE === 0 && length <= NBD_MAX_STATUS_CHUNK_SIZE
+  if (type === status.type && command.type === NBD_CMD_BLOCK_STATUS) {
+    const extents = length - status.contextSize
+    const legal = extents > 0 && extents % status.extentSize === 0 && length <= status.max
     return expect(legal, STATE_CONTEXT)
   }
   throw wrong('it does not belong there')
-}
-
-/** The 64-bit number at `at`; Infinity when it is beyond 2^53 - 1, so that every bound refuses it. */
-function offsetAt(buf: Buffer, at: number): number {
-  const high = buf.readUInt32BE(at)
-  return high < 0x200000 ? high * 0x100000000 + buf.readUInt32BE(at + 4) : Infinity
 }
 
 /**
@@ -88,7 +85,7 @@ function offsetAt(buf: Buffer, at: number): number {
  */
 export function placeOf(request: PendingRequest, buf: Buffer, at: number, length: number): number {
   const { command, coverage } = request
-  const start = offsetAt(buf, at) - command.offset
+  const start = readUint64(buf, at) - command.offset
   const problem = coverage!.add(start, start + length)
   if (problem !== undefined) {
     const chunk = `chunk of ${length} bytes at ${start + command.offset}`
@@ -103,50 +100,6 @@ export function takeHole(request: PendingRequest, buf: Buffer, at: number): void
   if (length === 0) throw protocolError(`a hole without length in the reply to ${describe(request.command)}`)
   const place = placeOf(request, buf, at, length)
   request.command.target?.zero(place, place + length)
-}
-
-/**
- * @param contexts that were negotiated
- * @returns where the extents go
- * @throws NBDError of kind `protocol`
- */
-export function takeContext(
-  request: PendingRequest,
-  buf: Buffer,
-  at: number,
-  contexts: MetaContexts
-): number[] {
-  const id = buf.readUInt32BE(at)
-  const context = contexts.get(id)
-  if (context === undefined)
-    throw protocolError(`status of context ${id}, which was not negotiated, for ${describe(request.command)}`)
-  if (request.status.has(context))
-    throw protocolError(`status of context ${id} twice for ${describe(request.command)}`)
-  const extents: number[] = []
-  request.status.set(context, extents)
-  return extents
-}
-
-/**
- * Takes an extent; what lies behind the request is not asked for, and not kept.
- *
- * @param extents of the context that the chunk is about
- * @param covered sum of the lengths of the extents before it
- * @returns its length
- * @throws NBDError of kind `protocol`
- */
-export function takeExtent(
-  { command }: PendingRequest,
-  extents: number[],
-  buf: Buffer,
-  at: number,
-  covered: number
-): number {
-  const length = buf.readUInt32BE(at)
-  // Who goes on behind it would not get anywhere.
-  if (length === 0) throw protocolError(`an extent without length for ${describe(command)}`)
-  if (covered < command.length) extents.push(length, buf.readUInt32BE(at + 4))
-  return length
 }
 
 /**
@@ -171,7 +124,7 @@ export function takeError(
     throw protocolError(`error text of ${textLength} bytes in a chunk of ${length} for ${describe(command)}`)
   }
   const message = printable(buf.subarray(text, text + textLength)).trim()
-  const place = hasOffset ? `at ${offsetAt(buf, text + textLength)}` : ''
+  const place = hasOffset ? `at ${readUint64(buf, text + textLength)}` : ''
   // The first one is told; others are mostly its consequences.
   request.error ??= replyError(command, error, [message, place].filter((part) => part !== '').join(' '))
 }

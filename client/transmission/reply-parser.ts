@@ -7,31 +7,33 @@
 import { protocolError } from '../../shared/errors/nbd-error.ts'
 import {
   NBD_CMD_READ,
+  NBD_EXTENDED_REPLY_MAGIC,
   NBD_OK,
   NBD_REPLY_FLAG_DONE,
   NBD_SIMPLE_REPLY_MAGIC,
   NBD_STRUCTURED_REPLY_MAGIC
 } from '../../shared/protocol/constants.ts'
+import {
+  decodeExtendedChunk,
+  NBD_EXTENDED_CHUNK_SIZE
+} from '../../shared/protocol/messages/extended-chunk.ts'
 import { decodeSimpleReply, NBD_SIMPLE_REPLY_SIZE } from '../../shared/protocol/messages/simple-reply.ts'
 import {
   decodeChunk,
-  NBD_CHUNK_CONTEXT_SIZE,
   NBD_CHUNK_OFFSET_SIZE,
   NBD_CHUNK_SIZE,
-  NBD_EXTENT_SIZE
+  type Chunk
 } from '../../shared/protocol/messages/structured-chunk.ts'
+import {
+  NBD_MODE_EXTENDED,
+  NBD_MODE_SIMPLE,
+  NBD_MODE_STRUCTURED,
+  type NBDMode
+} from '../../shared/protocol/nbd-mode.ts'
 import type { MetaContexts } from '../negotiation/negotiated.ts'
 import type { CookieTable } from './cookie-table.ts'
 import { describe, type PendingRequest } from './pending-request.ts'
-import {
-  HOLE_SIZE,
-  placeOf,
-  stateAfterHeader,
-  takeContext,
-  takeError,
-  takeExtent,
-  takeHole
-} from './reply-chunk.ts'
+import { HOLE_SIZE, placeOf, stateAfterHeader, takeError, takeHole } from './reply-chunk.ts'
 import type { DirectData } from './read-target.ts'
 import { replyError } from './reply-error.ts'
 import {
@@ -44,11 +46,21 @@ import {
   STATE_REPLY,
   type ReplyState
 } from './states.ts'
+import {
+  checkExtentCount,
+  COMPACT_STATUS,
+  EXTENDED_STATUS,
+  takeContext,
+  takeExtendedExtent,
+  takeExtent,
+  type StatusForm
+} from './status-chunk.ts'
 
 const MAGIC_SIZE = 4
 export class ReplyParser {
   readonly #table: CookieTable
-  readonly #structured: boolean
+  readonly #mode: NBDMode
+  readonly #status: StatusForm
   readonly #contexts: MetaContexts
   #state: ReplyState = STATE_REPLY
   // Of the reply or chunk that has begun:
@@ -64,9 +76,11 @@ export class ReplyParser {
   /** Bytes that the extents so far describe. */
   #covered = 0
 
-  constructor(table: CookieTable, structured: boolean, contexts: MetaContexts) {
+  /** @param mode what was negotiated: no other form of replies is taken */
+  constructor(table: CookieTable, mode: NBDMode, contexts: MetaContexts) {
     this.#table = table
-    this.#structured = structured
+    this.#mode = mode
+    this.#status = mode === NBD_MODE_EXTENDED ? EXTENDED_STATUS : COMPACT_STATUS
     this.#contexts = contexts
   }
 
@@ -127,12 +141,7 @@ export class ReplyParser {
         this.#endPayload()
         return at + HOLE_SIZE
       case STATE_CONTEXT:
-        if (there < NBD_CHUNK_CONTEXT_SIZE) return at
-        this.#extents = takeContext(this.#request!, buf, at, this.#contexts)
-        this.#left -= NBD_CHUNK_CONTEXT_SIZE
-        this.#covered = 0
-        this.#state = STATE_EXTENTS
-        return at + NBD_CHUNK_CONTEXT_SIZE
+        return there < this.#status.contextSize ? at : this.#takeContext(buf, at)
       case STATE_ERROR:
         if (there < this.#left) return at
         takeError(this.#request!, this.#type, buf, at, this.#left)
@@ -144,14 +153,22 @@ export class ReplyParser {
   #takeHeader(buf: Buffer, at: number, there: number): number {
     if (there < MAGIC_SIZE) return at
     const magic = buf.readUInt32BE(at)
+    if (this.#mode === NBD_MODE_EXTENDED) {
+      if (magic !== NBD_EXTENDED_REPLY_MAGIC)
+        throw protocolError(`wrong reply magic 0x${magic.toString(16)}: extended headers were negotiated`)
+      if (there < NBD_EXTENDED_CHUNK_SIZE) return at
+      this.#takeExtendedChunk(buf, at)
+      return at + NBD_EXTENDED_CHUNK_SIZE
+    }
     if (magic === NBD_SIMPLE_REPLY_MAGIC) {
       if (there < NBD_SIMPLE_REPLY_SIZE) return at
       this.#takeSimpleReply(buf, at)
       return at + NBD_SIMPLE_REPLY_SIZE
     }
-    if (magic === NBD_STRUCTURED_REPLY_MAGIC && this.#structured) {
+    if (magic === NBD_STRUCTURED_REPLY_MAGIC && this.#mode === NBD_MODE_STRUCTURED) {
       if (there < NBD_CHUNK_SIZE) return at
-      this.#takeChunk(buf, at)
+      const chunk = decodeChunk(buf, at)!
+      this.#takeChunk(chunk, this.#find(chunk.cookieHigh, chunk.cookieLow))
       return at + NBD_CHUNK_SIZE
     }
     const why = magic === NBD_STRUCTURED_REPLY_MAGIC ? ': structured replies were not negotiated' : ''
@@ -165,7 +182,7 @@ export class ReplyParser {
     this.#isLast = true
     if (error === NBD_OK && command.type === NBD_CMD_READ) {
       // Whether data follow cannot be known.
-      if (this.#structured) throw protocolError(`a simple reply to ${describe(command)}`)
+      if (this.#mode !== NBD_MODE_SIMPLE) throw protocolError(`a simple reply to ${describe(command)}`)
       request.coverage!.add(0, command.length)
       this.#at = 0
       this.#left = command.length
@@ -176,13 +193,20 @@ export class ReplyParser {
     this.#endPayload()
   }
 
-  #takeChunk(buf: Buffer, at: number): void {
-    const chunk = decodeChunk(buf, at)!
+  #takeExtendedChunk(buf: Buffer, at: number): void {
+    const chunk = decodeExtendedChunk(buf, at)!
     const request = this.#find(chunk.cookieHigh, chunk.cookieLow)
+    const { command } = request
+    if (chunk.offset !== command.offset)
+      throw protocolError(`a chunk with the offset ${chunk.offset} in the reply to ${describe(command)}`)
+    this.#takeChunk(chunk, request)
+  }
+
+  #takeChunk(chunk: Chunk, request: PendingRequest): void {
     this.#type = chunk.type
     this.#isLast = (chunk.flags & NBD_REPLY_FLAG_DONE) !== 0
     this.#left = chunk.length
-    this.#state = stateAfterHeader(chunk, request)
+    this.#state = stateAfterHeader(chunk, request, this.#status)
     if (chunk.length === 0) this.#endPayload()
   }
 
@@ -205,11 +229,22 @@ export class ReplyParser {
     return at + length
   }
 
+  #takeContext(buf: Buffer, at: number): number {
+    const { contextSize } = this.#status
+    this.#extents = takeContext(this.#request!, buf, at, this.#contexts)
+    if (this.#mode === NBD_MODE_EXTENDED) checkExtentCount(this.#request!, buf, at, this.#left)
+    this.#left -= contextSize
+    this.#covered = 0
+    this.#state = STATE_EXTENTS
+    return at + contextSize
+  }
+
   #takeExtents(buf: Buffer, at: number, there: number): number {
-    const end = at + there - (there % NBD_EXTENT_SIZE)
-    for (let extent = at; extent < end; extent += NBD_EXTENT_SIZE) {
-      this.#covered += takeExtent(this.#request!, this.#extents, buf, extent, this.#covered)
-    }
+    const { extentSize } = this.#status
+    const take = this.#mode === NBD_MODE_EXTENDED ? takeExtendedExtent : takeExtent
+    const end = at + there - (there % extentSize)
+    for (let extent = at; extent < end; extent += extentSize)
+      this.#covered += take(this.#request!, this.#extents, buf, extent, this.#covered)
     this.#left -= end - at
     if (this.#left === 0) this.#endPayload()
     return end

@@ -11,7 +11,13 @@ import { CoQueue } from '../../shared/coroutine/co-queue.ts'
 import { Coroutine, type CoroutineFn } from '../../shared/coroutine/coroutine.ts'
 import { QIO_CHANNEL_ERR_BLOCK, type IOVec, type QIOChannel } from '../../shared/io/channel.ts'
 import { giveMemory, takeMemory } from '../../shared/io/memory-pool.ts'
+import { NBD_CMD_FLAG_PAYLOAD_LEN } from '../../shared/protocol/constants.ts'
+import {
+  encodeExtendedRequest,
+  NBD_EXTENDED_REQUEST_SIZE
+} from '../../shared/protocol/messages/extended-request.ts'
 import { encodeRequest, NBD_REQUEST_SIZE } from '../../shared/protocol/messages/request.ts'
+import { NBD_MODE_EXTENDED, type NBDMode } from '../../shared/protocol/nbd-mode.ts'
 import { Memory } from '../../shared/syscall/memory.ts'
 import { cookieHalves } from './cookie-table.ts'
 import type { PendingRequest } from './pending-request.ts'
@@ -28,6 +34,8 @@ interface Built {
 
 export class RequestWriter {
   readonly #channel: QIOChannel
+  readonly #extended: boolean
+  readonly #headerSize: number
   readonly #onError: (error: unknown) => void
   #waiting: PendingRequest[] = []
   // Of what is built:
@@ -42,8 +50,10 @@ export class RequestWriter {
   #broken = false
 
   /** @param onError told once, when the connection can take no more requests */
-  constructor(channel: QIOChannel, onError: (error: unknown) => void) {
+  constructor(channel: QIOChannel, mode: NBDMode, onError: (error: unknown) => void) {
     this.#channel = channel
+    this.#extended = mode === NBD_MODE_EXTENDED
+    this.#headerSize = this.#extended ? NBD_EXTENDED_REQUEST_SIZE : NBD_REQUEST_SIZE
     this.#onError = onError
   }
 
@@ -131,12 +141,12 @@ export class RequestWriter {
     let [count, at, end] = [0, 0, 0]
     let open: IOVec | undefined
     for (const request of this.#waiting) {
-      const { type, flags, offset, length, data } = request.command
+      const { data } = request.command
       const inline = data && data.length <= MAX_INLINE ? data : undefined
-      const size = NBD_REQUEST_SIZE + (inline?.length ?? 0)
+      const size = this.#headerSize + (inline?.length ?? 0)
       if (at + size > ARENA_SIZE) break
-      encodeRequest(arena.buffer, at, { type, flags, offset, length, ...cookieHalves(request.cookie) })
-      inline?.copy(arena.buffer, at + NBD_REQUEST_SIZE)
+      this.#encode(arena.buffer, at, request)
+      inline?.copy(arena.buffer, at + this.#headerSize)
       if (open) open.end += size
       else this.#pieces.push((open = { memory: arena, start: at, end: at + size }))
       at += size
@@ -153,6 +163,14 @@ export class RequestWriter {
     this.#arena = arena
     this.#sent = 0
     return true
+  }
+
+  #encode(buf: Buffer, at: number, { command, cookie }: PendingRequest): void {
+    const { type, offset, length, data } = command
+    const payload = this.#extended && data ? NBD_CMD_FLAG_PAYLOAD_LEN : 0
+    const header = { type, flags: command.flags | payload, offset, length, ...cookieHalves(cookie) }
+    if (this.#extended) encodeExtendedRequest(buf, at, header)
+    else encodeRequest(buf, at, header)
   }
 
   #advance(sent: number): void {

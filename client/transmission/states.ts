@@ -7,7 +7,7 @@
  *     └──chunk──┬──> REPLY                      NONE
  *               ├──> OFFSET ──> DATA ──> REPLY  OFFSET_DATA
  *               ├──> HOLE ──> REPLY             OFFSET_HOLE
- *               ├──> CONTEXT ──> EXTENTS ──> REPLY   BLOCK_STATUS
+ *               ├──> CONTEXT ──> EXTENTS ──> REPLY   BLOCK_STATUS, BLOCK_STATUS_EXT
  *               └──> ERROR ──> REPLY            any error chunk, known or not
  *
  * @see generator/states-reply*.c of libnbd
@@ -21,9 +21,9 @@ export const STATE_DATA = 1
 export const STATE_OFFSET = 2
 /** Payload of an OFFSET_HOLE chunk: 12 bytes. */
 export const STATE_HOLE = 3
-/** The id in front of a BLOCK_STATUS chunk's extents: 4 bytes. */
+/** What is in front of a status chunk's extents: the id, 4 bytes; with extended headers also their number, 8 bytes. */
 export const STATE_CONTEXT = 4
-/** Extents of 8 bytes, in any number. */
+/** Extents of 8 bytes, with extended headers 16, in any number. */
 export const STATE_EXTENTS = 5
 /** All of the payload of an error chunk. */
 export const STATE_ERROR = 6

@@ -30,12 +30,12 @@ export class Transmission {
   constructor(
     channel: QIOChannel,
     reader: WindowReader,
-    { structured, contexts }: Pick<Negotiated, 'structured' | 'contexts'>
+    { mode, contexts }: Pick<Negotiated, 'mode' | 'contexts'>
   ) {
     this.#channel = channel
     this.#reader = reader
-    this.#parser = new ReplyParser(this.#table, structured, contexts)
-    this.#writer = new RequestWriter(channel, (error) => this.#fail(error))
+    this.#parser = new ReplyParser(this.#table, mode, contexts)
+    this.#writer = new RequestWriter(channel, mode, (error) => this.#fail(error))
   }
 
   /**

@@ -12,8 +12,10 @@ import {
   NBD_FLAG_HAS_FLAGS,
   NBD_FLAG_SEND_FLUSH,
   NBD_OPT_EXPORT_NAME,
+  NBD_OPT_EXTENDED_HEADERS,
   NBD_OPT_GO,
   NBD_OPT_STRUCTURED_REPLY,
+  NBD_REP_ACK,
   NBD_REP_ERR_UNSUP
 } from '../helpers/raw-constants.ts'
 import { u16, u64 } from '../helpers/raw-wire.ts'
@@ -31,6 +33,8 @@ import {
   chunk,
   dataPayload,
   errorPayload,
+  extendedChunk,
+  extendedStatusPayload,
   holePayload,
   pattern,
   simpleReply,
@@ -44,7 +48,8 @@ import {
   type Handshake
 } from '../unit/client/helpers/scripted-server.ts'
 
-const [NONE, OFFSET_DATA, OFFSET_HOLE, BLOCK_STATUS, ERROR, ERROR_OFFSET] = [0, 1, 2, 5, 0x8001, 0x8002]
+const [NONE, OFFSET_DATA, OFFSET_HOLE, BLOCK_STATUS, BLOCK_STATUS_EXT] = [0, 1, 2, 5, 6]
+const [ERROR, ERROR_OFFSET] = [0x8001, 0x8002]
 /** How long a call may wait for a reply that a change has made longer than it is. */
 const CALL_MS = 60
 const HANDSHAKE_MS = 60
@@ -121,6 +126,53 @@ const structured: Record<string, Call> = {
   }
 }
 
+const someExtended = reply(NBD_OPT_EXTENDED_HEADERS, NBD_REP_ACK)
+
+/** Where extended headers are negotiated. */
+const extended: Record<string, Call> = {
+  'a read of data, a hole and data': {
+    run: read,
+    type: NBD_CMD_READ,
+    answer: (cookie) =>
+      Buffer.concat([
+        extendedChunk(cookie, 512, OFFSET_DATA, dataPayload(528n, data.subarray(16, 32)), { done: false }),
+        extendedChunk(cookie, 512, OFFSET_HOLE, holePayload(512n, 16), { done: false }),
+        extendedChunk(cookie, 512, OFFSET_DATA, dataPayload(544n, data.subarray(32)))
+      ]),
+    facts: (at) => between(40, 56)(at) || between(56 + 44 + 40, 56 + 44 + 56)(at)
+  },
+  'a read that fails in the middle': {
+    run: read,
+    type: NBD_CMD_READ,
+    answer: (cookie) =>
+      Buffer.concat([
+        extendedChunk(cookie, 512, OFFSET_DATA, dataPayload(512n, data.subarray(0, 16)), { done: false }),
+        extendedChunk(cookie, 512, ERROR_OFFSET, errorPayload(5, 'broken', u64(528n)), { done: false }),
+        extendedChunk(cookie, 512, ERROR, errorPayload(28, 'no'))
+      ]),
+    facts: none
+  },
+  'a write': {
+    run: (disk) => disk.write(4096, data).then(() => 'written'),
+    type: NBD_CMD_WRITE,
+    answer: (cookie) => extendedChunk(cookie, 4096, NONE),
+    facts: none
+  },
+  'a flush': {
+    run: (disk) => disk.flush().then(() => 'flushed'),
+    type: NBD_CMD_FLUSH,
+    answer: (cookie) => extendedChunk(cookie, 0, NONE),
+    facts: none
+  },
+  'a status of two extents': {
+    run: extentsOf,
+    type: NBD_CMD_BLOCK_STATUS,
+    answer: (cookie) =>
+      extendedChunk(cookie, 0, BLOCK_STATUS_EXT, extendedStatusPayload(ALLOCATION_ID, [512, 0, 512, 3])),
+    facts: between(40, 72)
+  }
+}
+
 const noStructured = reply(NBD_OPT_STRUCTURED_REPLY, NBD_REP_ERR_UNSUP)
 
 /** Where they are not. */
@@ -189,12 +241,15 @@ async function checkCall(t: Test, script: Handshake, { run, type, answer, facts 
 
 for (const [name, call] of Object.entries(structured))
   void t.test(`bad server - ${name}`, (t) => checkCall(t, {}, call))
+for (const [name, call] of Object.entries(extended))
+  void t.test(`bad server - ${name}, extended headers`, (t) => checkCall(t, { answers: someExtended }, call))
 for (const [name, call] of Object.entries(simple))
   void t.test(`bad server - ${name}, simple replies`, (t) => checkCall(t, { answers: noStructured }, call))
 
 const FLAGS = NBD_FLAG_HAS_FLAGS | NBD_FLAG_SEND_FLUSH
 const handshakes: Record<string, Handshake> = {
   'the handshake': {},
+  'the handshake with extended headers': { answers: someExtended },
   'the handshake without structured replies': { answers: noStructured },
   'the handshake by EXPORT_NAME': {
     answers: {

@@ -44,7 +44,7 @@ void t.test(
 void t.test('attach - the kernel gets a socket in transmission, with simple replies', async (t) => {
   const server = await Mqnbd.serve(t, ['memory:1M'])
   const { fd, negotiated } = await negotiateSocket(parseUri(server.uri))
-  t.match(negotiated, { size: 1024 * 1024, structured: false, handshake: 'newstyle-fixed' })
+  t.match(negotiated, { size: 1024 * 1024, mode: 0, handshake: 'newstyle-fixed' })
   await waitFor('the server to have the connection', () => openSockets(server.process.pid) > 0)
   const { status, stdout } = await mqnbd(t, 'info', '--size', server.uri)
   t.same({ status, stdout }, { status: 0, stdout: '1048576\n' })

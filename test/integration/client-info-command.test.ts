@@ -37,6 +37,7 @@ void t.test('info - prints what our server tells', async (t) => {
       '\t\tbase:allocation',
       '\tis_rotational: false',
       '\tis_read_only: false',
+      '\tcan_block_status_payload: false',
       '\tcan_cache: true',
       '\tcan_df: true',
       '\tcan_fast_zero: true',

@@ -19,15 +19,8 @@ void t.test('client - takes what an oldstyle server tells, and asks nothing', as
   })
   const disk = await connect(uri)
   t.strictSame(
-    [
-      disk.handshake,
-      disk.size,
-      disk.structured,
-      disk.exportName,
-      disk.metaContexts,
-      disk.blockSizesAdvertised
-    ],
-    ['oldstyle', Number(SIZE), false, '', [], false]
+    [disk.handshake, disk.size, disk.packets, disk.exportName, disk.metaContexts, disk.blockSizesAdvertised],
+    ['oldstyle', Number(SIZE), 'simple', '', [], false]
   )
   t.equal(disk.flags.canFlush, (FLAGS & 4) !== 0)
   t.equal(disk.readOnly, false, 'of the 32 bits of flags, the upper half is not looked at')

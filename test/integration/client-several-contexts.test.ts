@@ -119,10 +119,10 @@ void t.test('client - a context that was not negotiated is not asked about', asy
   t.match(message, /the server does not offer qemu:dirty-bitmap:b, or was not asked for it/)
   await disk.close()
 
-  for (const options of [{ metaContexts: [] }, { structured: false }]) {
+  for (const options of [{ metaContexts: [] }, { packets: 'simple' }] as const) {
     const none = await connect(uri, options)
     t.strictSame(none.metaContexts, [])
-    t.equal(none.structured, options.structured ?? true)
+    t.equal(none.packets, 'packets' in options ? 'simple' : 'structured')
     t.match(await failureOf(collect(none.blockStatusAll())), {
       kind: 'request',
       errno: constants.errno.ENOTSUP

@@ -24,7 +24,7 @@ void t.test('client, TLS - many requests at once, on TCP and a Unix socket', nee
     t.match(server.uri, /^nbds/)
     const disk = await connect(server.uri, { tls: { certificates: ca.folder } })
     t.equal(disk.tls, true)
-    t.equal(disk.structured, true)
+    t.equal(disk.packets, 'structured')
     const blocks = Array.from({ length: 64 }, () => crypto.randomBytes(4096))
     await Promise.all(blocks.map((block, i) => disk.write(i * 4096, block)))
     const read = await Promise.all(blocks.map((_, i) => disk.read(i * 4096, 4096)))

@@ -2,7 +2,7 @@ import * as fs from 'node:fs'
 import { constants } from 'node:os'
 import * as path from 'node:path'
 import t, { type Test } from 'tap'
-import { connect, type NBDDisk } from '../../client/index.ts'
+import { connect, type NBDDisk, type NBDPackets } from '../../client/index.ts'
 import { KiB, MiB } from '../helpers/files.ts'
 import { requires } from '../helpers/requires.ts'
 import { tempDir } from '../helpers/temp-dir.ts'
@@ -130,22 +130,22 @@ void t.test('client, nbdkit - what is not offered is not asked for', requires('n
   t.match(await failureOf(readOnly.write(0, Buffer.alloc(512))), { kind: 'request', errno: EPERM })
 })
 
-const handshakes: Record<string, [args: string[], handshake: string, structured: boolean]> = {
-  'no fixed newstyle': [['--mask-handshake=0'], 'newstyle', false],
-  'no fixed newstyle, but no zeroes': [['--mask-handshake=2'], 'newstyle', false],
-  'fixed newstyle with zeroes': [['--mask-handshake=1'], 'newstyle-fixed', true],
-  'simple replies': [['--no-sr'], 'newstyle-fixed', false],
-  oldstyle: [['-o'], 'oldstyle', false]
+const handshakes: Record<string, [args: string[], handshake: string, packets: NBDPackets]> = {
+  'no fixed newstyle': [['--mask-handshake=0'], 'newstyle', 'simple'],
+  'no fixed newstyle, but no zeroes': [['--mask-handshake=2'], 'newstyle', 'simple'],
+  'fixed newstyle with zeroes': [['--mask-handshake=1'], 'newstyle-fixed', 'structured'],
+  'simple replies': [['--no-sr'], 'newstyle-fixed', 'simple'],
+  oldstyle: [['-o'], 'oldstyle', 'simple']
 }
 
-for (const [name, [args, handshake, structured]] of Object.entries(handshakes)) {
+for (const [name, [args, handshake, packets]] of Object.entries(handshakes)) {
   void t.test(
     `client, nbdkit - reads and writes after any handshake: ${name}`,
     requires('nbdkit'),
     async (t) => {
       const disk = await diskOf(t, ...args, 'memory', '4M')
-      t.strictSame([disk.handshake, disk.structured, disk.size], [handshake, structured, 4 * MiB])
-      t.strictSame(disk.metaContexts, structured ? ['base:allocation'] : [])
+      t.strictSame([disk.handshake, disk.packets, disk.size], [handshake, packets, 4 * MiB])
+      t.strictSame(disk.metaContexts, packets === 'structured' ? ['base:allocation'] : [])
       const data = pattern(100_000)
       await disk.write(77, data)
       t.ok((await disk.read(77, 100_000)).equals(data))

@@ -4,6 +4,7 @@ import { PendingRequest, type Command, type Status } from '../../../../client/tr
 import { readTargets } from '../../../../client/transmission/read-target.ts'
 import { ReplyParser } from '../../../../client/transmission/reply-parser.ts'
 import { NBDError } from '../../../../shared/errors/nbd-error.ts'
+import { NBD_MODE_STRUCTURED, type NBDMode } from '../../../../shared/protocol/nbd-mode.ts'
 import { NBD_CMD_READ } from '../../../helpers/raw-constants.ts'
 
 export interface Outcome {
@@ -29,7 +30,7 @@ export interface Expected {
 }
 
 export interface ParserOptions {
-  structured?: boolean
+  mode?: NBDMode
   /** Names by id. */
   contexts?: Record<number, string>
 }
@@ -40,15 +41,15 @@ export const ALLOCATION_ID = 5
 export function parse(
   requests: Expected[],
   pieces: Buffer[],
-  { structured = true, contexts = { [ALLOCATION_ID]: 'base:allocation' } }: ParserOptions = {}
+  { mode = NBD_MODE_STRUCTURED, contexts = { [ALLOCATION_ID]: 'base:allocation' } }: ParserOptions = {}
 ): Parsed {
   const table = new CookieTable()
   const byId = new Map(Object.entries(contexts).map(([id, name]) => [Number(id), name]))
-  const parser = new ReplyParser(table, structured, byId)
+  const parser = new ReplyParser(table, mode, byId)
   const parsed: Parsed = { outcomes: requests.map(() => ({})) }
   requests.forEach(({ type, offset = 0, length = 0 }, i) => {
     // What was in the buffer before must not be taken for what was read.
-    const buffer = Buffer.alloc(length, 0xee)
+    const buffer = Buffer.alloc(type === NBD_CMD_READ ? length : 0, 0xee)
     const target = readTargets([buffer])(0)
     const command: Command = { type, flags: 0, offset, length, ...(type === NBD_CMD_READ ? { target } : {}) }
     const outcome = parsed.outcomes[i]!

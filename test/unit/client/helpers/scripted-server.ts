@@ -6,6 +6,7 @@ import * as net from 'node:net'
 import * as path from 'node:path'
 import type { Test } from 'tap'
 import {
+  NBD_EXTENDED_REQUEST_MAGIC,
   NBD_FLAG_FIXED_NEWSTYLE,
   NBD_FLAG_HAS_FLAGS,
   NBD_FLAG_NO_ZEROES,
@@ -16,6 +17,7 @@ import {
   NBD_INFO_NAME,
   NBD_INIT_MAGIC,
   NBD_OPT_EXPORT_NAME,
+  NBD_OPT_EXTENDED_HEADERS,
   NBD_OPT_GO,
   NBD_OPT_LIST_META_CONTEXT,
   NBD_OPT_MAGIC,
@@ -32,6 +34,7 @@ import { tempDir } from '../../../helpers/temp-dir.ts'
 
 const OPTION_SIZE = 16
 const REQUEST_SIZE = 28
+const EXTENDED_REQUEST_SIZE = 32
 const NBD_CMD_WRITE = 1
 
 export interface Request {
@@ -93,11 +96,13 @@ export class Peer {
   }
 
   async request(): Promise<Request | undefined> {
-    const header = await this.read(REQUEST_SIZE)
+    const magic = await this.read(4)
+    const extended = magic?.readUInt32BE(0) === NBD_EXTENDED_REQUEST_MAGIC
+    const header = magic && (await this.read((extended ? EXTENDED_REQUEST_SIZE : REQUEST_SIZE) - 4))
     if (!header) return undefined
-    const [flags, type] = [header.readUInt16BE(4), header.readUInt16BE(6)]
-    const [cookie, offset] = [header.readBigUInt64BE(8), header.readBigUInt64BE(16)]
-    const length = header.readUInt32BE(24)
+    const [flags, type] = [header.readUInt16BE(0), header.readUInt16BE(2)]
+    const [cookie, offset] = [header.readBigUInt64BE(4), header.readBigUInt64BE(12)]
+    const length = extended ? Number(header.readBigUInt64BE(20)) : header.readUInt32BE(20)
     const payload = await this.read(type === NBD_CMD_WRITE ? length : 0)
     return payload && { type, flags, cookie, offset, length, payload }
   }
@@ -162,8 +167,9 @@ export const infoBlockSize = (minimum: number, preferred: number, maximum: numbe
 export const infoText = (info: number, text: string | Buffer): Buffer =>
   Buffer.concat([u16(info), Buffer.from(text as string)])
 
-/** How a good server answers each option. */
+/** How a good server without extended headers answers each option. */
 export const goodAnswers: Record<number, Buffer[]> = {
+  [NBD_OPT_EXTENDED_HEADERS]: [optionReply(NBD_OPT_EXTENDED_HEADERS, NBD_REP_ERR_UNSUP)],
   [NBD_OPT_STRUCTURED_REPLY]: [optionReply(NBD_OPT_STRUCTURED_REPLY, NBD_REP_ACK)],
   [NBD_OPT_LIST_META_CONTEXT]: [optionReply(NBD_OPT_LIST_META_CONTEXT, NBD_REP_ERR_UNSUP)],
   [NBD_OPT_SET_META_CONTEXT]: [

@@ -11,6 +11,7 @@ import {
   NBD_REPLY_TYPE_OFFSET_DATA,
   NBD_REPLY_TYPE_OFFSET_HOLE
 } from '../../../helpers/raw-constants.ts'
+import { NBD_MODE_SIMPLE } from '../../../../shared/protocol/nbd-mode.ts'
 import { u32, u64 } from '../../../helpers/raw-wire.ts'
 import {
   ALLOCATION_ID,
@@ -59,7 +60,7 @@ const broken: Record<string, Broken> = {
   'a chunk where none were negotiated': {
     ...one,
     bytes: [u32(0x668e33ef)],
-    structured: false,
+    mode: NBD_MODE_SIMPLE,
     why: /structured replies were not negotiated/
   },
   'a cookie that was never sent': { ...one, bytes: [simpleReply(7n)], why: /cookie 0x0{15}7,/ },

@@ -17,6 +17,7 @@ import {
   NBD_REPLY_TYPE_OFFSET_DATA,
   NBD_REPLY_TYPE_OFFSET_HOLE
 } from '../../../helpers/raw-constants.ts'
+import { NBD_MODE_SIMPLE, NBD_MODE_STRUCTURED, type NBDMode } from '../../../../shared/protocol/nbd-mode.ts'
 import { u32, u64 } from '../../../helpers/raw-wire.ts'
 import { ALLOCATION_ID, comparable, cuts, parse, type Expected, type Outcome } from '../helpers/parsing.ts'
 import {
@@ -47,7 +48,7 @@ interface Case {
   requests: Expected[]
   bytes: Buffer[]
   contexts?: Record<number, string>
-  structured?: boolean
+  mode?: NBDMode
   /** Result, or text of the error, of each request. */
   outcomes: Wanted[]
   errnos?: number[]
@@ -60,19 +61,19 @@ const cases: Record<string, Case> = {
   'simple replies, in another order': {
     requests: [{ type: NBD_CMD_FLUSH }, write, { type: NBD_CMD_TRIM, length: 9 }],
     bytes: [simpleReply(3n), simpleReply(1n), simpleReply(2n)],
-    structured: false,
+    mode: NBD_MODE_SIMPLE,
     outcomes: [[], [], []]
   },
   'simple replies with data between': {
     requests: [read(10, 5), write, read(0, 3)],
     bytes: [simpleReply(1n, 0, pattern(5)), simpleReply(2n), simpleReply(3n, 0, pattern(3, 9))],
-    structured: false,
+    mode: NBD_MODE_SIMPLE,
     outcomes: [pattern(5), [], pattern(3, 9)]
   },
   'simple errors; a failed READ has no data': {
     requests: [read(10, 5), write, { type: NBD_CMD_FLUSH }],
     bytes: [simpleReply(1n, 5), simpleReply(2n, 28), simpleReply(3n)],
-    structured: false,
+    mode: NBD_MODE_SIMPLE,
     outcomes: [/^NBD_CMD_READ of 5 bytes at 10: i\/o error$/, /no space left/, []],
     errnos: [5, 28, 0]
   },
@@ -243,7 +244,7 @@ void t.test('ReplyParser - lets large data be received where they belong', async
   const data = pattern(length)
   const memory = Memory.allocate(length + 100)
   const table = new CookieTable()
-  const parser = new ReplyParser(table, true, new Map())
+  const parser = new ReplyParser(table, NBD_MODE_STRUCTURED, new Map())
   const settled: string[] = []
   const target = new BufferTarget(memory.buffer, memory, 100)
   const command = { type: NBD_CMD_READ, flags: 0, offset: 4096, length, target }
@@ -274,7 +275,7 @@ void t.test('ReplyParser - lets large data be received where they belong', async
 void t.test('ReplyParser - receives small data with what follows', async (t) => {
   const memory = Memory.allocate(4096)
   const table = new CookieTable()
-  const parser = new ReplyParser(table, true, new Map())
+  const parser = new ReplyParser(table, NBD_MODE_STRUCTURED, new Map())
   const target = new BufferTarget(memory.buffer, memory, 0)
   const ignore = (): void => undefined
   table.add(

@@ -8,6 +8,7 @@ import { channelPair, type ChannelPair } from '../../../helpers/raw-pair.ts'
 import { KiB } from '../../../helpers/raw-wire.ts'
 import { waitFor } from '../../../helpers/wait-for.ts'
 import { pattern, simpleReply } from '../helpers/reply-bytes.ts'
+import { NBD_MODE_SIMPLE } from '../../../../shared/protocol/nbd-mode.ts'
 
 interface Running extends ChannelPair {
   transmission: Transmission
@@ -16,7 +17,7 @@ interface Running extends ChannelPair {
 
 async function running(t: Test): Promise<Running> {
   const { channel, peer } = await channelPair(t)
-  const options = { structured: false, contexts: new Map() }
+  const options = { mode: NBD_MODE_SIMPLE, contexts: new Map<number, string>() } as const
   const transmission = new Transmission(channel, new WindowReader(channel), options)
   return { channel, peer, transmission, ended: transmission.run() }
 }
