@@ -17,6 +17,7 @@ import {
   NBD_FLAG_NO_ZEROES,
   NBD_OPT_ABORT,
   NBD_OPT_EXPORT_NAME,
+  NBD_OPT_EXTENDED_HEADERS,
   NBD_OPT_GO,
   NBD_OPT_INFO,
   NBD_OPT_LIST,
@@ -46,6 +47,7 @@ import { Memory } from '../../shared/syscall/memory.ts'
 import type { ExportTable } from '../export/export-table.ts'
 import { optAbort } from './opt-abort.ts'
 import { optExportName } from './opt-export-name.ts'
+import { optExtendedHeaders } from './opt-extended-headers.ts'
 import { optGo } from './opt-go.ts'
 import { optList } from './opt-list.ts'
 import { optMetaContext } from './opt-meta-context.ts'
@@ -67,6 +69,7 @@ const handlers = new Map<number, OptionHandler>([
   [NBD_OPT_INFO, optGo],
   [NBD_OPT_GO, optGo],
   [NBD_OPT_STRUCTURED_REPLY, optStructuredReply],
+  [NBD_OPT_EXTENDED_HEADERS, optExtendedHeaders],
   [NBD_OPT_LIST_META_CONTEXT, optMetaContext],
   [NBD_OPT_SET_META_CONTEXT, optMetaContext]
 ])

@@ -5,7 +5,7 @@ import type { NBDRequest } from '../../shared/protocol/messages/request.ts'
 import { replyDone } from './reply.ts'
 import type { Transmission } from './transmission.ts'
 
-export function* cmdFlush({ exp, structured, writer }: Transmission, request: NBDRequest): CoroutineFn {
+export function* cmdFlush({ exp, mode, writer }: Transmission, request: NBDRequest): CoroutineFn {
   yield* coAwait(exp.node.flush())
-  replyDone(writer, request, structured)
+  replyDone(writer, request, mode)
 }

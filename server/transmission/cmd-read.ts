@@ -21,26 +21,26 @@ const map: BlockMap = { fd: -1, offset: 0, resident: false }
  * @returns the rest of the command, when the data has to be waited for
  */
 export function cmdRead(transmission: Transmission, request: NBDRequest): undefined | CoroutineFn {
-  const { exp, structured, writer } = transmission
+  const { exp, mode, writer } = transmission
   const { offset, length } = request
   if (length === 0) {
-    replyDone(writer, request, structured)
+    replyDone(writer, request, mode)
     return undefined
   }
-  const headerSize = readHeaderSize(structured)
+  const headerSize = readHeaderSize(mode)
   if (
     length >= SENDFILE_MIN &&
     writer.takesFiles &&
     exp.node.map(offset, length, map) &&
     (map.resident || isCached(map.fd, map.offset, length))
   ) {
-    replyReadFromFile(writer, request, structured, map)
+    replyReadFromFile(writer, request, mode, map)
     return undefined
   }
   if (headerSize + length <= MAX_RESERVE) {
     const { memory, used } = writer.reserve(headerSize + length)
     if (exp.node.preadNowait(memory.address + used + headerSize, offset, length)) {
-      encodeReadHeader(memory.buffer, used, request, structured)
+      encodeReadHeader(memory.buffer, used, request, mode)
       writer.commit(headerSize + length)
       return undefined
     }
@@ -49,7 +49,7 @@ export function cmdRead(transmission: Transmission, request: NBDRequest): undefi
 }
 
 function* readLater(transmission: Transmission, request: NBDRequest, headerSize: number): CoroutineFn {
-  const { exp, structured, writer } = transmission
+  const { exp, mode, writer } = transmission
   const { offset, length } = request
   // Without the header: lengths are powers of two mostly, and so is what the pool gives.
   const memory = takeMemory(length)
@@ -60,7 +60,7 @@ function* readLater(transmission: Transmission, request: NBDRequest, headerSize:
     throw error
   }
   const header = writer.reserve(headerSize)
-  encodeReadHeader(header.memory.buffer, header.used, request, structured)
+  encodeReadHeader(header.memory.buffer, header.used, request, mode)
   writer.commit(headerSize)
   writer.pushMemory(memory, 0, length)
 }

@@ -6,19 +6,22 @@ import {
 } from '../../shared/protocol/constants.ts'
 import { coAwait } from '../../shared/coroutine/aio-co.ts'
 import type { CoroutineFn } from '../../shared/coroutine/coroutine.ts'
+import { NBD_MAX_EFFECT_PIECE } from '../../shared/protocol/limits.ts'
 import type { NBDRequest } from '../../shared/protocol/messages/request.ts'
+import { inPieces } from './in-pieces.ts'
 import { replyDone } from './reply.ts'
 import type { Transmission } from './transmission.ts'
 
-export function* cmdWriteZeroes({ exp, structured, writer }: Transmission, request: NBDRequest): CoroutineFn {
-  const { flags, offset, length } = request
-  if (length > 0) {
-    const options = {
-      mayUnmap: (flags & NBD_CMD_FLAG_NO_HOLE) === 0,
-      noFallback: (flags & NBD_CMD_FLAG_FAST_ZERO) !== 0
-    }
-    yield* coAwait(exp.node.pwriteZeroes(offset, length, options))
+export function* cmdWriteZeroes(transmission: Transmission, request: NBDRequest): CoroutineFn {
+  const { exp, mode, writer } = transmission
+  const { flags } = request
+  const options = {
+    mayUnmap: (flags & NBD_CMD_FLAG_NO_HOLE) === 0,
+    noFallback: (flags & NBD_CMD_FLAG_FAST_ZERO) !== 0
   }
+  yield* inPieces(transmission, request, NBD_MAX_EFFECT_PIECE, (offset, length) =>
+    exp.node.pwriteZeroes(offset, length, options)
+  )
   if ((flags & NBD_CMD_FLAG_FUA) !== 0) yield* coAwait(exp.node.flush())
-  replyDone(writer, request, structured)
+  replyDone(writer, request, mode)
 }

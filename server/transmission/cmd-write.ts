@@ -14,10 +14,10 @@ import type { Transmission } from './transmission.ts'
  * @returns false when nothing was replied and `cmdWrite` must follow
  */
 export function cmdWriteNowait(transmission: Transmission, request: NBDRequest, address: number): boolean {
-  const { exp, structured, writer } = transmission
+  const { exp, mode, writer } = transmission
   if ((request.flags & NBD_CMD_FLAG_FUA) !== 0) return false
   if (request.length > 0 && !exp.node.pwriteNowait(address, request.offset, request.length)) return false
-  replyDone(writer, request, structured)
+  replyDone(writer, request, mode)
   return true
 }
 
@@ -28,8 +28,8 @@ export function* cmdWrite(
   memory: Memory,
   at: number
 ): CoroutineFn {
-  const { exp, structured, writer } = transmission
+  const { exp, mode, writer } = transmission
   if (request.length > 0) yield* coAwait(exp.node.pwrite(memory, at, request.offset, request.length))
   if ((request.flags & NBD_CMD_FLAG_FUA) !== 0) yield* coAwait(exp.node.flush())
-  replyDone(writer, request, structured)
+  replyDone(writer, request, mode)
 }

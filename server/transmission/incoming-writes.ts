@@ -11,6 +11,7 @@ import type { WindowReader } from '../../shared/io/window-reader.ts'
 import { NBD_MAX_BUFFER_SIZE, NBD_MAX_DRAIN_SIZE } from '../../shared/protocol/limits.ts'
 import { nbdCmdLookup } from '../../shared/protocol/lookup.ts'
 import type { NBDRequest } from '../../shared/protocol/messages/request.ts'
+import { NBD_MODE_EXTENDED } from '../../shared/protocol/nbd-mode.ts'
 import type { Memory } from '../../shared/syscall/memory.ts'
 import { cmdWrite, cmdWriteNowait } from './cmd-write.ts'
 import { replyRefusal } from './reply-failure.ts'
@@ -102,10 +103,10 @@ export class IncomingWrites {
     this.#inFlight.start(request, request.length, write())
   }
 
-  /** A refused WRITE is answered when its payload is out of the way. */
+  /** What is refused is answered when its payload is out of the way. */
   *#drain(request: NBDRequest, refusal: RequestError): CoroutineFn {
-    if (request.length > NBD_MAX_DRAIN_SIZE)
-      throw protocolError(`${nbdCmdLookup(request.type)} of ${request.length} bytes`)
+    const most = this.#transmission.mode === NBD_MODE_EXTENDED ? NBD_MAX_BUFFER_SIZE : NBD_MAX_DRAIN_SIZE
+    if (request.length > most) throw protocolError(`${nbdCmdLookup(request.type)} of ${request.length} bytes`)
     yield* this.#reader.discard(request.length)
     replyRefusal(this.#transmission, request, refusal)
     this.#transmission.writer.flush()

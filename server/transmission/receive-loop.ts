@@ -14,7 +14,6 @@ import type { QIOChannel } from '../../shared/io/channel.ts'
 import { QIOChannelSocket, type SocketHandle } from '../../shared/io/channel-socket.ts'
 import { WOKEN, type WindowReader } from '../../shared/io/window-reader.ts'
 import { log } from '../../shared/log/log.ts'
-import { NBD_MODE_STRUCTURED } from '../../shared/protocol/nbd-mode.ts'
 import type { Negotiated } from '../negotiation/option-context.ts'
 import type { ConnectionState } from './connection-state.ts'
 import { ReplyWriter } from './reply-writer.ts'
@@ -66,14 +65,13 @@ export class ReceiveLoop {
     this.#reader = reader
     this.#turns = new Turns(state, reader, () => options.onHelpWanted?.())
     const { exp, mode, contexts } = negotiated
-    const structured = mode >= NBD_MODE_STRUCTURED
     const writer = new ReplyWriter(channel, (error) => this.#fail(error))
-    this.#transmission = { exp, structured, contexts, writer }
+    this.#transmission = { exp, mode, contexts, writer, isBroken: () => state.broken }
     this.#polling = new RequestPolling(reader)
     this.#inFlight = new RequestsInFlight(this.#transmission, state)
     this.#batch = new RequestBatch({
       transmission: this.#transmission,
-      served: { size: exp.size, readOnly: exp.readOnly, structured, blockStatus: contexts.length > 0 },
+      served: { size: exp.size, readOnly: exp.readOnly, mode, blockStatus: contexts.length > 0 },
       state,
       reader,
       turns: this.#turns,

@@ -18,18 +18,18 @@ import type { RequestError } from './validate-request.ts'
 
 /** Answers a request that is not carried out. */
 export function replyRefusal(transmission: Transmission, request: NBDRequest, refusal: RequestError): void {
-  const { structured, writer } = transmission
+  const { mode, writer } = transmission
   log.debug({ error: refusal.error }, refusal.reason)
-  replyError(writer, request, structured, refusal.error, refusal.reason)
+  replyError(writer, request, mode, refusal.error, refusal.reason)
 }
 
 /** Answers a request that has failed. */
 export function replyFailure(transmission: Transmission, request: NBDRequest, error: unknown): void {
-  const { structured, writer } = transmission
+  const { mode, writer } = transmission
   const mayEnotsup = request.type === NBD_CMD_WRITE_ZEROES && (request.flags & NBD_CMD_FLAG_FAST_ZERO) !== 0
   const mayEoverflow = request.type === NBD_CMD_READ && (request.flags & NBD_CMD_FLAG_DF) !== 0
   const text = `${nbdCmdLookup(request.type)}: ${reason(error)}`
   if (!NBDError.is(error) || error.kind !== 'request') log.error({ err: error }, text)
   else log.debug(text)
-  replyError(writer, request, structured, nbdErrno(errnoOf(error) ?? EIO, mayEnotsup, mayEoverflow), text)
+  replyError(writer, request, mode, nbdErrno(errnoOf(error) ?? EIO, mayEnotsup, mayEoverflow), text)
 }

@@ -12,19 +12,26 @@ import {
   NBD_CMD_BLOCK_STATUS,
   NBD_CMD_CACHE,
   NBD_CMD_DISC,
+  NBD_CMD_FLAG_PAYLOAD_LEN,
   NBD_CMD_FLUSH,
   NBD_CMD_READ,
   NBD_CMD_TRIM,
   NBD_CMD_WRITE,
   NBD_CMD_WRITE_ZEROES,
+  NBD_EXTENDED_REQUEST_MAGIC,
   NBD_REQUEST_MAGIC
 } from '../../shared/protocol/constants.ts'
+import {
+  decodeExtendedRequest,
+  NBD_EXTENDED_REQUEST_SIZE
+} from '../../shared/protocol/messages/extended-request.ts'
 import {
   decodeRequest,
   NBD_REQUEST_SIZE,
   newRequest,
   type NBDRequest
 } from '../../shared/protocol/messages/request.ts'
+import { NBD_MODE_EXTENDED } from '../../shared/protocol/nbd-mode.ts'
 import { cmdBlockStatus } from './cmd-block-status.ts'
 import { cmdCache } from './cmd-cache.ts'
 import { cmdFlush } from './cmd-flush.ts'
@@ -76,6 +83,8 @@ export interface BatchParts {
 export class RequestBatch {
   readonly #parts: BatchParts
   readonly #writes: IncomingWrites
+  readonly #extended: boolean
+  readonly #headerSize: number
   /** The request that is being looked at; whoever outlives the look has copied it. */
   readonly #request = newRequest()
   // Of the batch that is being taken, or was taken last:
@@ -85,6 +94,8 @@ export class RequestBatch {
 
   constructor(parts: BatchParts) {
     this.#parts = parts
+    this.#extended = parts.transmission.mode === NBD_MODE_EXTENDED
+    this.#headerSize = this.#extended ? NBD_EXTENDED_REQUEST_SIZE : NBD_REQUEST_SIZE
     this.#writes = new IncomingWrites(parts.transmission, parts.reader, parts.inFlight)
   }
 
@@ -120,7 +131,7 @@ export class RequestBatch {
     const { reader, inFlight, turns, mayShare, served, goesOn } = this.#parts
     const { window } = reader
     const request = this.#request
-    while (window.length >= NBD_REQUEST_SIZE && goesOn()) {
+    while (window.length >= this.#headerSize && goesOn()) {
       if (this.#isLong()) {
         reader.unread()
         return nextTurn
@@ -129,14 +140,10 @@ export class RequestBatch {
         reader.unread()
         return () => inFlight.waitForRoom(goesOn)
       }
-      const { buffer } = window.memory
-      if (!decodeRequest(buffer, window.start, request)) {
-        const magic = buffer.readUInt32BE(window.start).toString(16)
-        throw protocolError(`wrong request magic 0x${magic}, not 0x${NBD_REQUEST_MAGIC.toString(16)}`)
-      }
-      window.start += NBD_REQUEST_SIZE
+      this.#decode(window.memory.buffer, window.start)
+      window.start += this.#headerSize
       this.#requests++
-      if (request.type === NBD_CMD_WRITE) {
+      if (this.#hasPayload) {
         const refused = validateRequest(request, served)
         if (!refused) this.#bytes += request.length
         if (!this.#writes.isThere(request)) return this.#writes.whenReceived(request, refused)
@@ -148,6 +155,24 @@ export class RequestBatch {
       }
     }
     return undefined
+  }
+
+  #decode(buffer: Buffer, at: number): void {
+    const extended = this.#extended
+    const isRequest = extended
+      ? decodeExtendedRequest(buffer, at, this.#request)
+      : decodeRequest(buffer, at, this.#request)
+    if (isRequest) return
+    const magic = buffer.readUInt32BE(at).toString(16)
+    const expected = extended ? NBD_EXTENDED_REQUEST_MAGIC : NBD_REQUEST_MAGIC
+    throw protocolError(`wrong request magic 0x${magic}, not 0x${expected.toString(16)}`)
+  }
+
+  /** With extended headers a flag says so, also where it must not be set, or is missing. */
+  get #hasPayload(): boolean {
+    const { type, flags } = this.#request
+    if (!this.#extended) return type === NBD_CMD_WRITE
+    return (flags & NBD_CMD_FLAG_PAYLOAD_LEN) !== 0 && type !== NBD_CMD_DISC
   }
 
   /** The batch is at its end: others of this thread get their turn. */

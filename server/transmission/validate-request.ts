@@ -10,6 +10,7 @@ import {
   NBD_CMD_FLAG_FAST_ZERO,
   NBD_CMD_FLAG_FUA,
   NBD_CMD_FLAG_NO_HOLE,
+  NBD_CMD_FLAG_PAYLOAD_LEN,
   NBD_CMD_FLAG_REQ_ONE,
   NBD_CMD_FLUSH,
   NBD_CMD_READ,
@@ -22,6 +23,7 @@ import {
 } from '../../shared/protocol/constants.ts'
 import { NBD_MAX_BUFFER_SIZE } from '../../shared/protocol/limits.ts'
 import { nbdCmdLookup } from '../../shared/protocol/lookup.ts'
+import { NBD_MODE_EXTENDED, NBD_MODE_STRUCTURED, type NBDMode } from '../../shared/protocol/nbd-mode.ts'
 import type { RequestHeader } from '../../shared/protocol/messages/request.ts'
 
 /** A request that is answered by an error: the value for the wire, and the reason in words. */
@@ -34,7 +36,7 @@ export interface RequestError {
 export interface Served {
   size: number
   readOnly: boolean
-  structured: boolean
+  mode: NBDMode
   /** Some metadata context was negotiated. */
   blockStatus: boolean
 }
@@ -72,24 +74,32 @@ function findError(
   flags: number,
   offset: number,
   length: number,
-  { size, readOnly, structured, blockStatus }: Served
+  { size, readOnly, mode, blockStatus }: Served
 ): RequestError | undefined {
   const command = nbdCmdLookup(type)
   const refuse = (error: number, reason: string): RequestError => ({ error, reason: `${command}: ${reason}` })
 
   const allowed = allowedFlags.get(type)
   if (allowed === undefined) return refuse(NBD_EINVAL, 'unknown command')
+  if (mode === NBD_MODE_EXTENDED) {
+    const hasPayload = (flags & NBD_CMD_FLAG_PAYLOAD_LEN) !== 0
+    if (hasPayload !== (type === NBD_CMD_WRITE)) {
+      const flag = 'the PAYLOAD_LEN flag'
+      return refuse(NBD_EINVAL, hasPayload ? `${flag} does not belong to this command` : `${flag} is missing`)
+    }
+    flags &= ~NBD_CMD_FLAG_PAYLOAD_LEN
+  }
   if ((flags & ~allowed) !== 0) {
     return refuse(NBD_EINVAL, `flags 0x${flags.toString(16)} do not belong to this command`)
   }
-  if ((flags & NBD_CMD_FLAG_DF) !== 0 && type === NBD_CMD_READ && !structured) {
+  if ((flags & NBD_CMD_FLAG_DF) !== 0 && type === NBD_CMD_READ && mode < NBD_MODE_STRUCTURED) {
     return refuse(NBD_EINVAL, 'the DF flag needs structured replies')
   }
   if (readOnly && WRITES.has(type)) return refuse(NBD_EPERM, 'the export is read-only')
   if (type === NBD_CMD_FLUSH) {
     return offset === 0 && length === 0 ? undefined : refuse(NBD_EINVAL, 'offset and length must be 0')
   }
-  // Sums stay exact: `offset` is at most 2^53 - 1 or Infinity, `length` is below 2^32.
+  // Where a sum is not exact, it is beyond 2^53 - 1, and so refused: each of the two is at most that, or Infinity.
   if (offset + length > size) {
     return refuse(
       type === NBD_CMD_WRITE || type === NBD_CMD_WRITE_ZEROES ? NBD_ENOSPC : NBD_EINVAL,

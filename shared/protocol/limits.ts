@@ -14,7 +14,8 @@ export const NBD_MAX_BUFFER_SIZE = 32 * MiB
 
 /**
  * A WRITE payload above NBD_MAX_BUFFER_SIZE is read and dropped, and answered by an error, up to this
- * length; beyond it the peer is disconnected. nbdkit draws the same line at 128 MiB.
+ * length; beyond it the peer is disconnected. nbdkit draws the same line at 128 MiB. With extended headers
+ * NBD_MAX_BUFFER_SIZE is the line, as the specification asks.
  */
 export const NBD_MAX_DRAIN_SIZE = 128 * MiB
 
@@ -26,6 +27,12 @@ export const NBD_MAX_OPTION_DRAIN_SIZE = 32 * MiB
 
 /** Options in one negotiation: enough for a client that lists and inspects many exports. */
 export const NBD_MAX_OPTIONS = 4096
+
+/**
+ * TRIM and WRITE_ZEROES are carried out in pieces of this length, which end at its multiples: a file system keeps others
+ * off a file for as long as one call takes, and between two pieces a drain, or the end of the connection, is noticed.
+ */
+export const NBD_MAX_EFFECT_PIECE = 1024 * MiB
 
 /** Queries in one LIST_ or SET_META_CONTEXT. */
 export const NBD_MAX_META_QUERIES = 1024

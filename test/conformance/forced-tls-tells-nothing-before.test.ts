@@ -80,7 +80,7 @@ void t.test('R9 - FORCEDTLS', needs, async (t) => {
       [NBD_OPT_LIST, Buffer.alloc(7), NBD_REP_ERR_INVALID],
       [NBD_OPT_GO, infoPayload('no such export'), NBD_REP_ERR_UNKNOWN],
       [NBD_OPT_GO, Buffer.from('rubbish'), NBD_REP_ERR_INVALID],
-      [NBD_OPT_EXTENDED_HEADERS, Buffer.alloc(0), NBD_REP_ERR_UNSUP],
+      [NBD_OPT_EXTENDED_HEADERS, Buffer.alloc(1), NBD_REP_ERR_INVALID],
       [99, Buffer.alloc(MiB), NBD_REP_ERR_UNSUP],
       [NBD_OPT_STRUCTURED_REPLY, Buffer.alloc(0), NBD_REP_ACK],
       [NBD_OPT_ABORT, Buffer.alloc(0), NBD_REP_ACK]

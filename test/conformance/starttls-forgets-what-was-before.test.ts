@@ -31,6 +31,17 @@ void t.test('STARTTLS - what came in plain text', needs, async (t) => {
     t.equal((await client.setMeta('', ['base:allocation'])).size, 1)
   })
 
+  await t.test('R7 - and so must extended headers', async (t) => {
+    const client = await RawClient.negotiate(t, server)
+    await client.negotiateExtended()
+    await client.startTls(options)
+    t.notOk((await client.go('', [], NBD_OPT_INFO)).flags & NBD_FLAG_SEND_DF, 'they are forgotten')
+    await client.negotiateStructured()
+    await client.negotiateExtended()
+    await client.go('')
+    t.ok((await client.call({ type: 0, length: 1 })).chunks[0]?.requestOffset !== undefined)
+  })
+
   await t.test('R8 - an option in the same segment ends the connection', async (t) => {
     for (const injected of [option(NBD_OPT_STRUCTURED_REPLY), option(NBD_OPT_LIST), Buffer.from([0])]) {
       const client = await RawClient.negotiate(t, server)

@@ -6,9 +6,12 @@ import type { ConnectionOptions } from 'node:tls'
 import type { Test } from 'tap'
 import {
   NBD_CMD_READ,
+  NBD_CMD_FLAG_PAYLOAD_LEN,
+  NBD_EXTENDED_REPLY_MAGIC,
   NBD_FLAG_C_FIXED_NEWSTYLE,
   NBD_FLAG_C_NO_ZEROES,
   NBD_INFO_EXPORT,
+  NBD_OPT_EXTENDED_HEADERS,
   NBD_OPT_GO,
   NBD_OPT_SET_META_CONTEXT,
   NBD_OPT_STARTTLS,
@@ -23,7 +26,15 @@ import {
 } from './raw-constants.ts'
 import { assemble, type RawChunk, type RawReply } from './raw-reply.ts'
 import { connectTo, RawStream, type Endpoint } from './raw-stream.ts'
-import { infoPayload, metaPayload, option, request, u32, type RawRequest } from './raw-wire.ts'
+import {
+  extendedRequest,
+  infoPayload,
+  metaPayload,
+  option,
+  request,
+  u32,
+  type RawRequest
+} from './raw-wire.ts'
 
 const GREETING_SIZE = 18
 
@@ -43,12 +54,15 @@ export interface RawExport {
 export interface RawTransmission {
   name?: string
   structured?: boolean
+  /** Extended headers, without structured replies before. */
+  extended?: boolean
   /** Queries for SET_META_CONTEXT. */
   meta?: string[]
 }
 
 export class RawClient extends RawStream {
   structured = false
+  extended = false
 
   /** Connects; sends and reads nothing. Destroyed when the test ends. */
   static async connect(t: Test, server: Endpoint): Promise<RawClient> {
@@ -66,10 +80,11 @@ export class RawClient extends RawStream {
   static async transmit(
     t: Test,
     server: Endpoint,
-    { name = '', structured = false, meta }: RawTransmission = {}
+    { name = '', structured = false, extended = false, meta }: RawTransmission = {}
   ): Promise<RawClient> {
     const client = await RawClient.negotiate(t, server)
-    if (structured || meta) await client.negotiateStructured()
+    if (extended) await client.negotiateExtended()
+    else if (structured || meta) await client.negotiateStructured()
     if (meta) await client.setMeta(name, meta)
     await client.go(name)
     return client
@@ -147,6 +162,12 @@ export class RawClient extends RawStream {
     this.structured = true
   }
 
+  async negotiateExtended(): Promise<void> {
+    const type = await this.askOnce(NBD_OPT_EXTENDED_HEADERS)
+    if (type !== NBD_REP_ACK) throw new Error(`extended headers: 0x${type.toString(16)}`)
+    this.extended = true
+  }
+
   /** NBD_OPT_SET_META_CONTEXT, or LIST; an error when it is not acknowledged. @returns ids by name */
   async setMeta(
     name: string,
@@ -185,8 +206,21 @@ export class RawClient extends RawStream {
   /** A chunk of a structured reply. */
   async chunk(): Promise<RawChunk> {
     const magic = (await this.read(4)).readUInt32BE(0)
-    if (magic !== NBD_STRUCTURED_REPLY_MAGIC) throw new Error(`chunk magic 0x${magic.toString(16)}`)
-    return this.#chunkBody()
+    if (magic !== (this.extended ? NBD_EXTENDED_REPLY_MAGIC : NBD_STRUCTURED_REPLY_MAGIC))
+      throw new Error(`chunk magic 0x${magic.toString(16)}`)
+    return this.extended ? this.#extendedBody() : this.#chunkBody()
+  }
+
+  async #extendedBody(): Promise<RawChunk> {
+    const header = await this.read(28)
+    const payload = await this.read(Number(header.readBigUInt64BE(20)))
+    return {
+      flags: header.readUInt16BE(0),
+      type: header.readUInt16BE(2),
+      cookie: header.readBigUInt64BE(4),
+      requestOffset: header.readBigUInt64BE(12),
+      payload
+    }
   }
 
   async #chunkBody(): Promise<RawChunk> {
@@ -212,7 +246,7 @@ export class RawClient extends RawStream {
    */
   async replyToAny(find: (cookie: bigint) => RawRequest): Promise<RawReply> {
     const magic = (await this.read(4)).readUInt32BE(0)
-    if (magic === NBD_SIMPLE_REPLY_MAGIC) {
+    if (magic === NBD_SIMPLE_REPLY_MAGIC && !this.extended) {
       return this.#simpleBody((cookie) => {
         const { type, length = 0 } = find(cookie)
         if (type !== NBD_CMD_READ) return 0
@@ -220,16 +254,28 @@ export class RawClient extends RawStream {
         return length
       })
     }
+    if (this.extended && magic === NBD_EXTENDED_REPLY_MAGIC)
+      return this.#rest(find, await this.#extendedBody())
     if (magic !== NBD_STRUCTURED_REPLY_MAGIC) throw new Error(`reply magic 0x${magic.toString(16)}`)
     if (!this.structured) throw new Error('a structured reply that nobody asked for')
-    const chunks = [await this.#chunkBody()]
+    return this.#rest(find, await this.#chunkBody())
+  }
+
+  async #rest(find: (cookie: bigint) => RawRequest, first: RawChunk): Promise<RawReply> {
+    const chunks = [first]
     while ((chunks.at(-1)!.flags & NBD_REPLY_FLAG_DONE) === 0) chunks.push(await this.chunk())
     return assemble(find(chunks[0]!.cookie), chunks)
   }
 
   /** Sends a request. @returns its reply, which must be the next thing that comes */
   call(asked: RawRequest): Promise<RawReply> {
-    this.send(request(asked))
+    this.send(this.extended ? asExtended(asked) : request(asked))
     return this.reply(asked)
   }
+}
+
+/** The request with an extended header, and the flag that its payload needs. */
+function asExtended(asked: RawRequest): Buffer {
+  const payload = asked.payload ? NBD_CMD_FLAG_PAYLOAD_LEN : 0
+  return extendedRequest({ ...asked, flags: (asked.flags ?? 0) | payload })
 }

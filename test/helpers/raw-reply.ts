@@ -3,6 +3,7 @@ import {
   NBD_CMD_READ,
   NBD_REPLY_FLAG_DONE,
   NBD_REPLY_TYPE_BLOCK_STATUS,
+  NBD_REPLY_TYPE_BLOCK_STATUS_EXT,
   NBD_REPLY_TYPE_NONE,
   NBD_REPLY_TYPE_OFFSET_DATA,
   NBD_REPLY_TYPE_OFFSET_HOLE
@@ -13,6 +14,8 @@ export interface RawChunk {
   flags: number
   type: number
   cookie: bigint
+  /** Of an extended header: the offset of the request. */
+  requestOffset?: bigint
   payload: Buffer
 }
 
@@ -35,6 +38,9 @@ export interface RawReply {
   chunks: RawChunk[]
 }
 
+const isContent = ({ type }: RawChunk): boolean =>
+  type === NBD_REPLY_TYPE_OFFSET_DATA || type === NBD_REPLY_TYPE_OFFSET_HOLE
+
 /** Checks the chunks of one reply against the specification, and puts the reply together. */
 export function assemble(asked: RawRequest, chunks: RawChunk[]): RawReply {
   const offset = BigInt(asked.offset ?? 0)
@@ -44,7 +50,7 @@ export function assemble(asked: RawRequest, chunks: RawChunk[]): RawReply {
     cookie: chunks[0]!.cookie,
     error: 0,
     message: '',
-    data: Buffer.alloc(chunks.some(({ type }) => type < NBD_REPLY_TYPE_BLOCK_STATUS) ? length : 0),
+    data: Buffer.alloc(asked.type === NBD_CMD_READ && chunks.some(isContent) ? length : 0),
     extents: new Map(),
     chunks
   }
@@ -57,8 +63,10 @@ export function assemble(asked: RawRequest, chunks: RawChunk[]): RawReply {
     covered.push({ start, end })
     return start
   }
-  for (const { type, flags, cookie, payload } of chunks) {
+  for (const { type, flags, cookie, requestOffset, payload } of chunks) {
     if (cookie !== reply.cookie) throw new Error('chunks with different cookies')
+    const extended = requestOffset !== undefined
+    if (extended && requestOffset !== offset) throw new Error(`a chunk with the offset ${requestOffset}`)
     if ((flags & ~NBD_REPLY_FLAG_DONE) !== 0) throw new Error(`chunk flags ${flags}`)
     if (type === NBD_REPLY_TYPE_NONE) {
       if (payload.length > 0 || flags === 0) throw new Error('a NONE chunk with payload, or without DONE')
@@ -68,8 +76,10 @@ export function assemble(asked: RawRequest, chunks: RawChunk[]): RawReply {
     } else if (type === NBD_REPLY_TYPE_OFFSET_HOLE) {
       if (payload.length !== 12) throw new Error(`a hole chunk of ${payload.length} bytes`)
       content(payload.readBigUInt64BE(0), payload.readUInt32BE(8))
-    } else if (type === NBD_REPLY_TYPE_BLOCK_STATUS) {
+    } else if (type === NBD_REPLY_TYPE_BLOCK_STATUS && !extended) {
       addExtents(reply, payload)
+    } else if (type === NBD_REPLY_TYPE_BLOCK_STATUS_EXT && extended) {
+      addExtendedExtents(reply, payload)
     } else if ((type & 0x8000) !== 0) {
       reply.error = payload.readUInt32BE(0)
       if (reply.error === 0) throw new Error('an error chunk without an error')
@@ -85,6 +95,20 @@ export function assemble(asked: RawRequest, chunks: RawChunk[]): RawReply {
     throw new Error(`success with ${total} of ${length} bytes`)
   }
   return reply
+}
+
+function addExtendedExtents(reply: RawReply, payload: Buffer): void {
+  const [id, count] = [payload.readUInt32BE(0), payload.readUInt32BE(4)]
+  if (reply.extents.has(id)) throw new Error(`two chunks for metadata context ${id}`)
+  if (count === 0 || payload.length !== 8 + 16 * count)
+    throw new Error(`a status chunk of ${payload.length} bytes with ${count} extents`)
+  const extents: RawExtent[] = []
+  for (let at = 8; at < payload.length; at += 16) {
+    const [length, flags] = [payload.readBigUInt64BE(at), payload.readBigUInt64BE(at + 8)]
+    extents.push({ length: Number(length), flags: Number(flags) })
+  }
+  if (extents.some(({ length }) => length === 0)) throw new Error('an extent without length')
+  reply.extents.set(id, extents)
 }
 
 function addExtents(reply: RawReply, payload: Buffer): void {

@@ -35,7 +35,7 @@ void t.test('in process - a disk and its server', async (t) => {
   await server.addExport(await openImage({ image: 'memory:4M' }))
   const disk = await join(server)
   t.equal(disk.size, 4 * 1024 * 1024)
-  t.equal(disk.packets, 'structured')
+  t.equal(disk.packets, 'extended')
   const data = crypto.randomBytes(1024 * 1024)
   const pieces = Array.from({ length: 64 }, (_, i) => data.subarray(i * 16384, (i + 1) * 16384))
   await Promise.all(pieces.map((piece, i) => disk.write(i * 16384, piece)))

@@ -28,7 +28,7 @@ void t.test('info - prints what our server tells', async (t) => {
   t.equal(
     stdout,
     [
-      'protocol: newstyle-fixed without TLS, using structured packets',
+      'protocol: newstyle-fixed without TLS, using extended packets',
       'export="my disk":',
       '\tdescription: all of it',
       '\texport-size: 3145728 (3M)',

@@ -99,14 +99,22 @@ const servers: Record<string, Served> = {
 /** What differs by design: our URIs of a default export on TCP have no slash at the end. */
 const withoutSlash = (text: string): string => text.replaceAll(/(nbd:\/\/[^/\s"]+)\/(?=["\n])/g, '$1')
 
+/** What nbdinfo of Debian 12, which knows no extended headers, would have made of it; Debian 13's is compared elsewhere. */
+const asBefore = (text: string): string =>
+  text
+    .replace('using extended packets', 'using structured packets')
+    .replace(/^ *"extended": .*\n/m, '')
+    .replaceAll(/^\s*"?can_block_status_payload"?: .*\n/gm, '')
+
 /** nbdinfo's output, and ours, by the same options. */
 async function compare(t: Test, uri: string, options: string[]): Promise<void> {
   const theirs = withoutSlash(await runOk(t, program('nbdinfo'), [...options, uri]))
   const ours = await mqnbd(t, 'info', ...options, uri)
   const what = options.join(' ')
   t.match(ours, { status: 0, stderr: '' }, what)
-  if (options.includes('--json')) t.strictSame(JSON.parse(ours.stdout), JSON.parse(theirs), what)
-  else t.equal(ours.stdout, theirs, what)
+  const stdout = asBefore(ours.stdout)
+  if (options.includes('--json')) t.strictSame(JSON.parse(stdout), JSON.parse(theirs), what)
+  else t.equal(stdout, theirs, what)
 }
 
 for (const [name, { needs, serve, maps, unlisted }] of Object.entries(servers)) {

@@ -1,6 +1,7 @@
 import t from 'tap'
 import type { RequestHeader } from '../../../../shared/protocol/messages/request.ts'
 import { validateRequest, type Served } from '../../../../server/transmission/validate-request.ts'
+import { NBD_MODE_SIMPLE, NBD_MODE_STRUCTURED } from '../../../../shared/protocol/nbd-mode.ts'
 import {
   NBD_CMD_BLOCK_STATUS,
   NBD_CMD_CACHE,
@@ -23,9 +24,9 @@ import {
 import { MiB } from '../../../helpers/raw-wire.ts'
 
 const SIZE = 1024 * MiB
-const served: Served = { size: SIZE, readOnly: false, structured: true, blockStatus: true }
+const served: Served = { size: SIZE, readOnly: false, mode: NBD_MODE_STRUCTURED, blockStatus: true }
 const readOnly = { ...served, readOnly: true }
-const simple = { ...served, structured: false, blockStatus: false }
+const simple: Served = { ...served, mode: NBD_MODE_SIMPLE, blockStatus: false }
 
 const [READ, WRITE, FLUSH, TRIM, CACHE, ZERO, STATUS] = [
   NBD_CMD_READ,
