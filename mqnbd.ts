@@ -2,17 +2,7 @@
 /** The program: its commands, and how they end. The only file that knows both server and client. */
 import yargs from 'yargs'
 import { hideBin } from 'yargs/helpers'
-import { buildCompare } from './client/cli/compare-options.ts'
-import { buildCopy } from './client/cli/copy-options.ts'
-import { buildDump } from './client/cli/dump-options.ts'
-import { buildAttach, buildDetach } from './client/cli/attach-options.ts'
-import { buildBench } from './client/cli/bench-options.ts'
-import { buildInfo, withMapValue } from './client/cli/info-options.ts'
-import { buildList } from './client/cli/list-options.ts'
-import { buildMap } from './client/cli/map-options.ts'
-import { withProgressFd } from './client/cli/progress-options.ts'
-import { buildShell } from './client/cli/shell-options.ts'
-import { buildServe } from './server/cli/serve-options.ts'
+import { knownForms } from './client/cli/command-line.ts'
 import { printable } from './shared/config/printable.ts'
 import { NBDError } from './shared/errors/nbd-error.ts'
 import { reason } from './shared/errors/system-error.ts'
@@ -24,51 +14,91 @@ function fail(message: string, status: number): never {
   process.exit(status)
 }
 
+/** What yargs, a check of ours or a command has against it. */
+function refuse(message: string, error: Error | undefined): never {
+  // What one of our checks returns comes as a string, whatever the types say.
+  if (!error || typeof error === 'string' || error.name === 'YError')
+    fail(`${printable(message.replace(/\s+/g, ' ').trim())} (try 'mqnbd --help')`, USAGE_ERROR)
+  if (NBDError.is(error) && error.kind !== 'bug') fail(printable(error.message), 1)
+  // A fault of ours: whoever reports it needs the stack.
+  fail(error.stack ?? String(error), 1)
+}
+
 try {
   process.cwd()
 } catch (error) {
   fail(`the working directory cannot be used: ${reason(error)}`, 1)
 }
 
-await yargs(withProgressFd(withMapValue(hideBin(process.argv))))
+const program = yargs(knownForms(hideBin(process.argv)))
   .scriptName('mqnbd')
   .usage('mqnbd COMMAND [options]\n\nA multi-queue NBD (Network Block Device) server, and clients.')
+  // The options of a command are loaded when they are asked for, and its code when it runs.
   .command(
     'serve [image]',
     'Serve an image to NBD clients',
-    buildServe,
-    // Each command's code is loaded when it runs.
+    async (yargs) => (await import('./server/cli/serve-options.ts')).buildServe(yargs),
     async (args) => process.exit(await (await import('./server/cli/serve.ts')).serve(args))
   )
-  .command('info [target]', 'Print what a server tells about an export', buildInfo, async (args) =>
-    process.exit(await (await import('./client/cli/info.ts')).info(args))
+  .command(
+    'info [target]',
+    'Print what a server tells about an export',
+    async (yargs) => (await import('./client/cli/info-options.ts')).buildInfo(yargs),
+    async (args) => process.exit(await (await import('./client/cli/info.ts')).info(args))
   )
-  .command('list [target]', 'Print the exports of a server', buildList, async (args) =>
-    process.exit(await (await import('./client/cli/list.ts')).list(args))
+  .command(
+    'list [target]',
+    'Print the exports of a server',
+    async (yargs) => (await import('./client/cli/list-options.ts')).buildList(yargs),
+    async (args) => process.exit(await (await import('./client/cli/list.ts')).list(args))
   )
-  .command('map [target]', 'Print where an export or a file has data', buildMap, async (args) =>
-    process.exit(await (await import('./client/cli/map.ts')).map(args))
+  .command(
+    'map [target]',
+    'Print where an export or a file has data',
+    async (yargs) => (await import('./client/cli/map-options.ts')).buildMap(yargs),
+    async (args) => process.exit(await (await import('./client/cli/map.ts')).map(args))
   )
-  .command('copy [source] [destination]', 'Copy from and to NBD servers', buildCopy, async (args) =>
-    process.exit(await (await import('./client/cli/copy.ts')).runCopy(args))
+  .command(
+    'copy [source] [destination]',
+    'Copy from and to NBD servers',
+    async (yargs) => (await import('./client/cli/copy-options.ts')).buildCopy(yargs),
+    async (args) => process.exit(await (await import('./client/cli/copy.ts')).runCopy(args))
   )
-  .command('compare [file1] [file2]', 'Tell whether two disks are the same', buildCompare, async (args) =>
-    process.exit(await (await import('./client/cli/compare.ts')).runCompare(args))
+  .command(
+    'compare [file1] [file2]',
+    'Tell whether two disks are the same',
+    async (yargs) => (await import('./client/cli/compare-options.ts')).buildCompare(yargs),
+    async (args) => process.exit(await (await import('./client/cli/compare.ts')).runCompare(args))
   )
-  .command('dump [uri]', 'Print a disk as a hex dump', buildDump, async (args) =>
-    process.exit(await (await import('./client/cli/dump.ts')).runDump(args))
+  .command(
+    'dump [uri]',
+    'Print a disk as a hex dump',
+    async (yargs) => (await import('./client/cli/dump-options.ts')).buildDump(yargs),
+    async (args) => process.exit(await (await import('./client/cli/dump.ts')).runDump(args))
   )
-  .command('bench [uri]', 'Measure what an export can do', buildBench, async (args) =>
-    process.exit(await (await import('./client/cli/bench.ts')).bench(args))
+  .command(
+    'bench [uri]',
+    'Measure what an export can do',
+    async (yargs) => (await import('./client/cli/bench-options.ts')).buildBench(yargs),
+    async (args) => process.exit(await (await import('./client/cli/bench.ts')).bench(args))
   )
-  .command('shell [URI]', 'Use an export from JavaScript', buildShell, async (args) =>
-    process.exit(await (await import('./client/cli/shell.ts')).shell(args))
+  .command(
+    'shell [URI]',
+    'Use an export from JavaScript',
+    async (yargs) => (await import('./client/cli/shell-options.ts')).buildShell(yargs),
+    async (args) => process.exit(await (await import('./client/cli/shell.ts')).shell(args))
   )
-  .command('attach [device] [uri]', 'Make an export a block device (Linux)', buildAttach, async (args) =>
-    process.exit(await (await import('./client/cli/attach.ts')).attach(args))
+  .command(
+    'attach [device] [uri]',
+    'Make an export a block device (Linux)',
+    async (yargs) => (await import('./client/cli/attach-options.ts')).buildAttach(yargs),
+    async (args) => process.exit(await (await import('./client/cli/attach.ts')).attach(args))
   )
-  .command('detach [device]', 'End what attach has begun', buildDetach, async (args) =>
-    process.exit(await (await import('./client/cli/detach.ts')).detach(args))
+  .command(
+    'detach [device]',
+    'End what attach has begun',
+    async (yargs) => (await import('./client/cli/attach-options.ts')).buildDetach(yargs),
+    async (args) => process.exit(await (await import('./client/cli/detach.ts')).detach(args))
   )
   .demandCommand(1, 'which COMMAND?')
   .strictCommands()
@@ -78,12 +108,11 @@ await yargs(withProgressFd(withMapValue(hideBin(process.argv))))
   .help()
   .alias('help', 'h')
   .alias('version', 'V')
-  .fail((message, error) => {
-    // What one of our checks returns comes as a string, whatever the types say.
-    if (!error || typeof error === 'string' || error.name === 'YError')
-      fail(`${printable(message.replace(/\s+/g, ' ').trim())} (try 'mqnbd --help')`, USAGE_ERROR)
-    if (NBDError.is(error) && error.kind !== 'bug') fail(printable(error.message), 1)
-    // A fault of ours: whoever reports it needs the stack.
-    fail(error.stack ?? String(error), 1)
-  })
-  .parseAsync()
+  .fail(refuse)
+
+try {
+  await program.parseAsync()
+} catch (error) {
+  // What yargs finds behind options that had to be loaded does not come to `fail`.
+  refuse((error as Error).message, error as Error)
+}

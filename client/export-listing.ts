@@ -5,7 +5,7 @@ import { NBD_MODE_STRUCTURED } from '../shared/protocol/nbd-mode.ts'
 import { flagsOf, type NBDFlags } from './flags.ts'
 import type { ListedExport } from './negotiation/listing.ts'
 import type { Negotiated } from './negotiation/negotiated.ts'
-import { BASE_ALLOCATION } from './negotiation/opt-meta-context.ts'
+import { BASE_ALLOCATION } from '../shared/protocol/constants.ts'
 
 /** What the server tells about an export to who is not connected to it. */
 export interface ExportDetails {

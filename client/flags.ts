@@ -1,5 +1,6 @@
 /** What a server says that an export can do, in nbdinfo's words. */
 import {
+  BASE_ALLOCATION,
   NBD_FLAG_BLOCK_STATUS_PAYLOAD,
   NBD_FLAG_CAN_MULTI_CONN,
   NBD_FLAG_READ_ONLY,
@@ -13,7 +14,6 @@ import {
   NBD_FLAG_SEND_WRITE_ZEROES
 } from '../shared/protocol/constants.ts'
 import type { Negotiated } from './negotiation/negotiated.ts'
-import { BASE_ALLOCATION } from './negotiation/opt-meta-context.ts'
 
 export interface NBDFlags {
   readonly readOnly: boolean

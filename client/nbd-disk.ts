@@ -16,6 +16,7 @@ import type { Readable, Writable } from 'node:stream'
 import { isUint8Array } from 'node:util/types'
 import { NBDError } from '../shared/errors/nbd-error.ts'
 import {
+  BASE_ALLOCATION,
   NBD_CMD_BLOCK_STATUS,
   NBD_CMD_FLAG_FAST_ZERO,
   NBD_CMD_FLAG_FUA,
@@ -36,7 +37,6 @@ import { WriteBarrier } from './disk/write-barrier.ts'
 import { DiskWriteStream, webWritable } from './disk/write-stream.ts'
 import { flagsOf, type NBDFlags } from './flags.ts'
 import type { Handshake } from './negotiation/negotiated.ts'
-import { BASE_ALLOCATION } from './negotiation/opt-meta-context.ts'
 import {
   blockStatus,
   blockStatusAll,

@@ -1,6 +1,6 @@
 /** The options of `mqnbd info`, with nbdinfo's names. */
 import type { ArgumentsCamelCase, Argv, InferredOptionTypes, Options } from 'yargs'
-import { BASE_ALLOCATION } from '../negotiation/opt-meta-context.ts'
+import { BASE_ALLOCATION } from '../../shared/protocol/constants.ts'
 
 const question = (describe: string) => ({ type: 'string', requiresArg: true, describe }) as const
 
@@ -50,9 +50,3 @@ export const buildInfo = (yargs: Argv): Argv<InfoOptions & { target: string | un
     .example('mqnbd info nbd://localhost', 'the default export of this machine')
     .example("mqnbd info --size 'nbd+unix:///?socket=/tmp/nbd.sock'", 'the size of one on a Unix socket')
     .example('mqnbd info --map --totals nbd://localhost', 'how much of it is allocated')
-
-/** `--map` has a value only behind '=', which yargs cannot say: without one, the default's is put there. */
-export const withMapValue = (argv: string[]): string[] => {
-  const end = argv.indexOf('--')
-  return argv.map((word, i) => (word === '--map' && (end < 0 || i < end) ? `--map=${BASE_ALLOCATION}` : word))
-}

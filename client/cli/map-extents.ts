@@ -3,7 +3,7 @@ import { openImage } from '../../shared/block/index.ts'
 import { printable } from '../../shared/config/printable.ts'
 import { NBDError } from '../../shared/errors/nbd-error.ts'
 import type { NBDDisk } from '../index.ts'
-import { BASE_ALLOCATION } from '../negotiation/opt-meta-context.ts'
+import { BASE_ALLOCATION } from '../../shared/protocol/constants.ts'
 
 /** A stretch with the same status in all contexts. */
 export interface MapExtent {

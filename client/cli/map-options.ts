@@ -1,6 +1,6 @@
 /** The options of `mqnbd map`. */
 import type { ArgumentsCamelCase, Argv, InferredOptionTypes, Options } from 'yargs'
-import { BASE_ALLOCATION } from '../negotiation/opt-meta-context.ts'
+import { BASE_ALLOCATION } from '../../shared/protocol/constants.ts'
 
 export const mapOptions = {
   context: {

@@ -1,6 +1,5 @@
 /** A map as nbdinfo prints it; with several contexts, type and meaning in each of them. */
-import { NBD_STATE_HOLE, NBD_STATE_ZERO } from '../../shared/protocol/constants.ts'
-import { BASE_ALLOCATION } from '../negotiation/opt-meta-context.ts'
+import { BASE_ALLOCATION, NBD_STATE_HOLE, NBD_STATE_ZERO } from '../../shared/protocol/constants.ts'
 import type { DiskMap } from './map-extents.ts'
 
 interface Form {

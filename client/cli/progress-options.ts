@@ -21,12 +21,6 @@ export const progressOptions = {
   'progress-fd': { type: 'string', requiresArg: true, hidden: true }
 } as const satisfies Record<string, Options>
 
-/** The command line with `--progress=FD` in a form that yargs knows. */
-export function withProgressFd(args: readonly string[]): string[] {
-  const end = args.indexOf('--')
-  return args.map((arg, i) => (end >= 0 && i > end ? arg : arg.replace(/^--progress=/, '--progress-fd=')))
-}
-
 /**
  * Where numbers go, or `people`.
  *

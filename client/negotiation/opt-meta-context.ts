@@ -7,6 +7,7 @@ import type { CoroutineFn } from '../../shared/coroutine/coroutine.ts'
 import { printable } from '../../shared/config/printable.ts'
 import { configError, protocolError } from '../../shared/errors/nbd-error.ts'
 import {
+  BASE_ALLOCATION,
   NBD_OPT_LIST_META_CONTEXT,
   NBD_OPT_SET_META_CONTEXT,
   NBD_REP_META_CONTEXT
@@ -17,8 +18,6 @@ import { NBD_MAX_CONTEXTS_SIZE } from './limits.ts'
 import { decodeMetaContextReply } from './messages.ts'
 import type { MetaContexts } from './negotiated.ts'
 import { unexpectedReply, type OptionExchange } from './option-exchange.ts'
-
-export const BASE_ALLOCATION = 'base:allocation'
 
 /**
  * The contexts that a user asks for, each once.

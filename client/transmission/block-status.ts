@@ -1,6 +1,10 @@
 /** BLOCK_STATUS over a range: as many requests as it takes, and extents without seams. */
-import { NBD_CMD_BLOCK_STATUS, NBD_STATE_HOLE, NBD_STATE_ZERO } from '../../shared/protocol/constants.ts'
-import { BASE_ALLOCATION } from '../negotiation/opt-meta-context.ts'
+import {
+  BASE_ALLOCATION,
+  NBD_CMD_BLOCK_STATUS,
+  NBD_STATE_HOLE,
+  NBD_STATE_ZERO
+} from '../../shared/protocol/constants.ts'
 import { NBD_MAX_EFFECT_LENGTH } from './limits.ts'
 import { isTooLong } from './parts.ts'
 import type { Command, Status } from './pending-request.ts'

@@ -8,6 +8,7 @@ import { constants } from 'node:os'
 import { printable } from '../../shared/config/printable.ts'
 import { NBDError } from '../../shared/errors/nbd-error.ts'
 import {
+  BASE_ALLOCATION,
   NBD_CMD_CACHE,
   NBD_CMD_FLAG_FAST_ZERO,
   NBD_CMD_FLAG_FUA,
@@ -24,7 +25,6 @@ import {
   NBD_FLAG_SEND_WRITE_ZEROES
 } from '../../shared/protocol/constants.ts'
 import type { Negotiated } from '../negotiation/negotiated.ts'
-import { BASE_ALLOCATION } from '../negotiation/opt-meta-context.ts'
 import { describe, type Command } from './pending-request.ts'
 
 const { EINVAL, ENOTSUP, EPERM } = constants.errno

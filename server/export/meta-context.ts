@@ -4,6 +4,7 @@
  * @see doc/proto.md "Metadata querying"
  */
 import type { BlockExtent } from '../../shared/block/block-node.ts'
+import { BASE_ALLOCATION } from '../../shared/protocol/constants.ts'
 import type { NBDExport } from './nbd-export.ts'
 
 export interface MetaContext {
@@ -15,7 +16,7 @@ export interface MetaContext {
 }
 
 const baseAllocation: MetaContext = {
-  name: 'base:allocation',
+  name: BASE_ALLOCATION,
   id: 1,
   blockStatus: (exp, offset, length, most) => exp.node.blockStatus(offset, length, most)
 }

@@ -113,8 +113,9 @@ export const NBD_REPLY_TYPE_BLOCK_STATUS_EXT = 6
 export const NBD_REPLY_TYPE_ERROR = 0x8001
 export const NBD_REPLY_TYPE_ERROR_OFFSET = 0x8002
 
-// Status flags of the metadata context "base:allocation"
+// The metadata context that the specification describes, and its status flags
 
+export const BASE_ALLOCATION = 'base:allocation'
 export const NBD_STATE_HOLE = 1 << 0
 export const NBD_STATE_ZERO = 1 << 1
 
