@@ -151,9 +151,10 @@ export class PublishedExports {
     this.#threads.delete(serving.thread)
     for (const exported of this.#exports.values()) {
       if (!exported.lose(serving)) continue
-      const { name, lost: why } = exported
+      const { name } = exported
+      const why = exported.lost!
       log.error({ export: name }, why)
-      void this.tellAll(LOSE_EXPORT, { server: this.#server, name, why: why! })
+      void this.tellAll(LOSE_EXPORT, { server: this.#server, name, why })
     }
     this.#onFault(error)
   }
