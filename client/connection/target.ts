@@ -1,12 +1,13 @@
 /**
- * What connections are made to: an address, a program, a stream, a channel.
+ * What connections are made to: an address, a program, a stream, a channel. What only some of them need is loaded when one
+ * of these is opened.
  *
  * @context the thread that connects
  */
 import type { Duplex } from 'node:stream'
 import { configError, NBDError } from '../../shared/errors/nbd-error.ts'
-import { ActivatedCommand } from '../../shared/io/activated-command.ts'
-import { QIOChannelCommand, type ExitStatus } from '../../shared/io/channel-command.ts'
+import type { ActivatedCommand } from '../../shared/io/activated-command.ts'
+import type { ExitStatus, QIOChannelCommand } from '../../shared/io/channel-command.ts'
 import { QIOChannelStream } from '../../shared/io/channel-stream.ts'
 import { QIOChannel } from '../../shared/io/channel.ts'
 import { connectSocket } from '../../shared/io/connect.ts'
@@ -14,7 +15,7 @@ import { stringProblem } from '../../shared/protocol/string.ts'
 import { formatUri, parseUri } from '../../shared/protocol/uri.ts'
 import type { TLSParameters } from '../../shared/protocol/uri-tls.ts'
 import { clientTls, type ClientTLS } from './client-tls.ts'
-import { openWebsocket, parseWebsocketUrl } from './websocket.ts'
+import { parseWebsocketUrl } from './websocket-url.ts'
 
 /** A server that has no URI. */
 export type ConnectTarget = { exportName?: string } & (
@@ -113,7 +114,7 @@ function websocketTarget(url: string, tls: TLSParameters | undefined): Omit<Targ
     tls: undefined,
     secure,
     reopens: true,
-    open: (timeoutMs) => openWebsocket(address, creds, timeoutMs),
+    open: async (timeoutMs) => (await import('./websocket.ts')).openWebsocket(address, creds, timeoutMs),
     close: async () => undefined
   }
 }
@@ -150,11 +151,14 @@ function once(make: () => QIOChannel): Opening {
 
 /** @see nbd_connect_command(3) */
 function overStdio(argv: readonly [string, ...string[]]): Opening {
+  let opened = false
   let command: QIOChannelCommand | undefined
   return {
     reopens: false,
     open: async () => {
-      if (command) throw new NBDError('transport', 'the program serves one connection')
+      if (opened) throw new NBDError('transport', 'the program serves one connection')
+      opened = true
+      const { QIOChannelCommand } = await import('../../shared/io/channel-command.ts')
       return (command = await QIOChannelCommand.spawn(argv))
     },
     explain: async () => command && explainEnd(command.exited),
@@ -169,7 +173,7 @@ function bySocket(argv: readonly [string, ...string[]]): Opening {
   return {
     reopens: true,
     open: async (timeoutMs, signal) => {
-      const { address } = await (started ??= ActivatedCommand.start(argv))
+      const { address } = await (started ??= startActivated(argv))
       return connectSocket(address, timeoutMs, signal)
     },
     explain: async () => {
@@ -181,6 +185,11 @@ function bySocket(argv: readonly [string, ...string[]]): Opening {
       await command?.close()
     }
   }
+}
+
+async function startActivated(argv: readonly [string, ...string[]]): Promise<ActivatedCommand> {
+  const { ActivatedCommand } = await import('../../shared/io/activated-command.ts')
+  return ActivatedCommand.start(argv)
 }
 
 /** How a program has ended, if it does so now. */

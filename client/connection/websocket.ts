@@ -5,39 +5,13 @@
  */
 import { constants } from 'node:os'
 import { Coroutine } from '../../shared/coroutine/coroutine.ts'
-import { configError, NBDError } from '../../shared/errors/nbd-error.ts'
+import { NBDError } from '../../shared/errors/nbd-error.ts'
 import { QIOChannelTLS } from '../../shared/io/channel-tls.ts'
 import { QIOChannelWebsock } from '../../shared/io/channel-websock.ts'
 import type { QIOChannel } from '../../shared/io/channel.ts'
 import { connectSocket } from '../../shared/io/connect.ts'
 import type { ClientTLS } from './client-tls.ts'
-
-export interface WebsocketAddress {
-  host: string
-  port: number
-  /** As it is sent to the server. */
-  authority: string
-  path: string
-  /** TLS is below it. */
-  secure: boolean
-}
-
-/** @throws NBDError of kind `config` */
-export function parseWebsocketUrl(text: string): WebsocketAddress {
-  const url = URL.canParse(text) ? new URL(text) : undefined
-  if (!url || !/^wss?:$/.test(url.protocol))
-    throw configError(`'${text}' is not the URL of a WebSocket: it must begin with 'ws://' or 'wss://'`)
-  if (url.username !== '' || url.password !== '' || url.hash !== '')
-    throw configError(`'${text}': the URL of a WebSocket has neither user nor fragment`)
-  const secure = url.protocol === 'wss:'
-  return {
-    host: url.hostname.replace(/^\[(.*)\]$/, '$1'),
-    port: Number(url.port || (secure ? 443 : 80)),
-    authority: url.host,
-    path: url.pathname + url.search,
-    secure
-  }
-}
+import type { WebsocketAddress } from './websocket-url.ts'
 
 /**
  * Connects, and shakes hands up to the WebSocket.

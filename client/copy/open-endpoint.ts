@@ -1,22 +1,23 @@
-/** From what a user names to something that is copied from or to. */
+/** From what a user names to something that is copied from or to. The code for it is loaded when there is one. */
 import * as fs from 'node:fs'
 import * as tty from 'node:tty'
 import { configError } from '../../shared/errors/nbd-error.ts'
-import { QIOChannelFile } from '../../shared/io/channel-file.ts'
 import { isNbdUri } from '../../shared/protocol/uri.ts'
 import { closeFd, duplicateFd } from '../../shared/syscall/fd.ts'
 import { failure, type Destination, type Source, type StreamSource } from './endpoint.ts'
-import { FileDestination, FileSource, type FileId } from './file-endpoint.ts'
+import type { FileDestination, FileId, FileSource } from './file-endpoint.ts'
 import { NBDDestination, NBDSource, type ServerOptions } from './nbd-endpoint.ts'
 import { NullDestination } from './null-destination.ts'
-import { StreamReader, StreamWriter } from './stream-endpoint.ts'
 
-const { O_APPEND, O_CREAT, O_RDONLY, O_RDWR, O_WRONLY } = fs.constants
+const { O_APPEND, O_CREAT, O_RDONLY, O_RDWR } = fs.constants
 
 /** Rights of a file that is created, less the umask. */
 const MODE = 0o644
 
 const [STDIN, STDOUT] = [0, 1]
+
+const files = () => import('./file-endpoint.ts')
+const streams = () => import('./stream-endpoint.ts')
 
 /** For a disk that is looked at once. */
 const ONE_CONNECTION: ServerOptions = { connections: 1 }
@@ -29,12 +30,13 @@ const ONE_CONNECTION: ServerOptions = { connections: 1 }
 export async function openSource(name: string, server: ServerOptions): Promise<Source | StreamSource> {
   if (isNbdUri(name)) return NBDSource.open(name, server)
   if (name === '-') {
+    const whole = isWhole(STDIN)
+    const [{ FileSource }, { StreamReader }] = await Promise.all([files(), streams()])
     const source = duplicateFd(STDIN)
-    if (isWhole(STDIN)) return owned(source, () => new FileSource('-', source))
-    return owned(source, () => new StreamReader('-', QIOChannelFile.fromFd(source)))
+    return owned(source, () => (whole ? new FileSource('-', source) : StreamReader.fromFd('-', source)))
   }
   try {
-    if (isStream(name)) return new StreamReader(name, await QIOChannelFile.open(name, O_RDONLY))
+    if (isStream(name)) return await (await streams()).StreamReader.open(name)
   } catch (error) {
     throw failure(`cannot open '${name}'`, error)
   }
@@ -50,7 +52,8 @@ export async function openRandomSource(name: string, options: { lock?: boolean }
   return isNbdUri(name) ? NBDSource.open(name, ONE_CONNECTION) : openFileSource(name, options)
 }
 
-function openFileSource(name: string, options: { lock?: boolean } = {}): FileSource {
+async function openFileSource(name: string, options: { lock?: boolean } = {}): Promise<FileSource> {
+  const { FileSource } = await files()
   const fd = open(name, O_RDONLY)
   return owned(fd, () => new FileSource(name, fd, options))
 }
@@ -71,15 +74,23 @@ export async function openDestination(
   if (isNbdUri(name)) return NBDDestination.open(name, server, flush)
   if (name === '-') {
     if (tty.isatty(STDOUT)) throw configError("cannot copy to '-': standard output is a terminal")
+    if (isWhole(STDOUT)) return openFileDestination(name, () => duplicateFd(STDOUT), source)
+    const { StreamWriter } = await streams()
     const fd = duplicateFd(STDOUT)
-    if (isWhole(STDOUT)) return fileDestination(name, fd, source)
-    return owned(fd, () => new StreamWriter('-', QIOChannelFile.fromFd(fd)))
+    return owned(fd, () => StreamWriter.fromFd('-', fd))
   }
-  if (isStream(name)) return new StreamWriter(name, await QIOChannelFile.open(name, O_WRONLY))
-  return fileDestination(name, open(name, O_RDWR | O_CREAT), source)
+  if (isStream(name)) return (await streams()).StreamWriter.open(name)
+  return openFileDestination(name, () => open(name, O_RDWR | O_CREAT), source)
 }
 
-function fileDestination(name: string, fd: number, source: Source | StreamSource): FileDestination {
+/** @param openFd the descriptor that it returns is the destination's to close */
+async function openFileDestination(
+  name: string,
+  openFd: () => number,
+  source: Source | StreamSource
+): Promise<FileDestination> {
+  const { FileDestination, FileSource } = await files()
+  const fd = openFd()
   return owned(fd, () => {
     if (source instanceof FileSource && isSame(source.id, fs.fstatSync(fd)))
       throw configError(`cannot copy '${source.name}' to '${name}': it is the same file`)

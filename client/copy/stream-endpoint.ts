@@ -1,6 +1,8 @@
 /** Pipes, sockets and character devices: bytes one after the other. */
+import * as fs from 'node:fs'
 import { Coroutine, type CoroutineFn } from '../../shared/coroutine/coroutine.ts'
 import { QIO_CHANNEL_ERR_BLOCK, type QIOChannel } from '../../shared/io/channel.ts'
+import { QIOChannelFile } from '../../shared/io/channel-file.ts'
 import type { Memory } from '../../shared/syscall/memory.ts'
 import { failure, type Destination, type StreamSource } from './endpoint.ts'
 import { writeZeroes } from './zeroes.ts'
@@ -10,10 +12,19 @@ export class StreamReader implements StreamSource {
   readonly name: string
   readonly #channel: QIOChannel
 
-  /** @param channel this object's to close */
-  constructor(name: string, channel: QIOChannel) {
+  private constructor(name: string, channel: QIOChannel) {
     this.name = name
     this.#channel = channel
+  }
+
+  /** Waits, in the thread pool, until somebody has opened the other end of a FIFO. @throws NBDError of kind `transport` */
+  static async open(name: string): Promise<StreamReader> {
+    return new StreamReader(name, await QIOChannelFile.open(name, fs.constants.O_RDONLY))
+  }
+
+  /** @param fd this object's to close, when this does not throw @throws NBDError of kind `transport` for a terminal */
+  static fromFd(name: string, fd: number): StreamReader {
+    return new StreamReader(name, QIOChannelFile.fromFd(fd))
   }
 
   async next(memory: Memory, length: number): Promise<number> {
@@ -51,10 +62,19 @@ export class StreamWriter implements Destination {
   readonly isZero = false
   readonly #channel: QIOChannel
 
-  /** @param channel this object's to close */
-  constructor(name: string, channel: QIOChannel) {
+  private constructor(name: string, channel: QIOChannel) {
     this.name = name
     this.#channel = channel
+  }
+
+  /** Waits, in the thread pool, until somebody has opened the other end of a FIFO. @throws NBDError of kind `transport` */
+  static async open(name: string): Promise<StreamWriter> {
+    return new StreamWriter(name, await QIOChannelFile.open(name, fs.constants.O_WRONLY))
+  }
+
+  /** @param fd this object's to close, when this does not throw @throws NBDError of kind `transport` for a terminal */
+  static fromFd(name: string, fd: number): StreamWriter {
+    return new StreamWriter(name, QIOChannelFile.fromFd(fd))
   }
 
   async prepare(): Promise<void> {
