@@ -3,6 +3,7 @@
 import yargs from 'yargs'
 import { hideBin } from 'yargs/helpers'
 import { knownForms } from './client/cli/command-line.ts'
+import { withServers } from './client/cli/servers.ts'
 import { printable } from './shared/config/printable.ts'
 import { NBDError } from './shared/errors/nbd-error.ts'
 import { reason } from './shared/errors/system-error.ts'
@@ -53,25 +54,39 @@ const program = yargs(knownForms(hideBin(process.argv)))
     'info [target]',
     'Print what a server tells about an export',
     async (yargs) => (await import('./client/cli/info-options.ts')).buildInfo(yargs),
-    async (args) => process.exit(await (await import('./client/cli/info.ts')).info(args))
+    async (args) =>
+      process.exit(
+        await withServers(args, ['target'], async (args) => (await import('./client/cli/info.ts')).info(args))
+      )
   )
   .command(
     'list [target]',
     'Print the exports of a server',
     async (yargs) => (await import('./client/cli/list-options.ts')).buildList(yargs),
-    async (args) => process.exit(await (await import('./client/cli/list.ts')).list(args))
+    async (args) =>
+      process.exit(
+        await withServers(args, ['target'], async (args) => (await import('./client/cli/list.ts')).list(args))
+      )
   )
   .command(
     'map [target]',
     'Print where an export or a file has data',
     async (yargs) => (await import('./client/cli/map-options.ts')).buildMap(yargs),
-    async (args) => process.exit(await (await import('./client/cli/map.ts')).map(args))
+    async (args) =>
+      process.exit(
+        await withServers(args, ['target'], async (args) => (await import('./client/cli/map.ts')).map(args))
+      )
   )
   .command(
     'copy [source] [destination]',
     'Copy from and to NBD servers',
     async (yargs) => (await import('./client/cli/copy-options.ts')).buildCopy(yargs),
-    async (args) => process.exit(await (await import('./client/cli/copy.ts')).runCopy(args))
+    async (args) =>
+      process.exit(
+        await withServers(args, ['source', 'destination'], async (args) =>
+          (await import('./client/cli/copy.ts')).runCopy(args)
+        )
+      )
   )
   .command(
     'compare [file1] [file2]',
@@ -83,13 +98,19 @@ const program = yargs(knownForms(hideBin(process.argv)))
     'dump [uri]',
     'Print a disk as a hex dump',
     async (yargs) => (await import('./client/cli/dump-options.ts')).buildDump(yargs),
-    async (args) => process.exit(await (await import('./client/cli/dump.ts')).runDump(args))
+    async (args) =>
+      process.exit(
+        await withServers(args, ['uri'], async (args) => (await import('./client/cli/dump.ts')).runDump(args))
+      )
   )
   .command(
     'bench [uri]',
     'Measure what an export can do',
     async (yargs) => (await import('./client/cli/bench-options.ts')).buildBench(yargs),
-    async (args) => process.exit(await (await import('./client/cli/bench.ts')).bench(args))
+    async (args) =>
+      process.exit(
+        await withServers(args, ['uri'], async (args) => (await import('./client/cli/bench.ts')).bench(args))
+      )
   )
   .command(
     'shell [URI]',

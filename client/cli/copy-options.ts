@@ -81,7 +81,10 @@ export type CopyArguments = ArgumentsCamelCase<InferredOptionTypes<typeof copyOp
 export const buildCopy = (yargs: Argv): Argv<InferredOptionTypes<typeof copyOptions> & Positionals> =>
   yargs
     .usage('mqnbd copy SOURCE DESTINATION [options]\n\nCopies from and to NBD servers.')
-    .positional('source', { type: 'string', describe: 'NBD URI, file, block device, or - (standard input)' })
+    .positional('source', {
+      type: 'string',
+      describe: 'NBD URI, file, block device, - (standard input), or [ CMD ARGS ]: a server to run'
+    })
     .positional('destination', { type: 'string', describe: 'the same, - (standard output), or null:' })
     // '-' is one, too.
     .nargs({ source: 1, destination: 1 })
@@ -90,6 +93,7 @@ export const buildCopy = (yargs: Argv): Argv<InferredOptionTypes<typeof copyOpti
     .example('mqnbd copy -p nbd://localhost disk.img', 'fetch an export')
     .example('mqnbd copy --flush disk.img nbd://localhost', 'and write it back')
     .example('mqnbd copy nbd://localhost - | gzip > disk.gz', 'through a pipe')
+    .example('mqnbd copy -- [ nbdkit curl URL ] disk.img', 'from a server that is run for this')
 
 /** What the options say, checked. */
 export interface CopySettings {

@@ -38,7 +38,10 @@ const MODES = ['size', 'uri', 'list', 'map', 'is', 'can', 'has', 'isnt', 'cannot
 export const buildInfo = (yargs: Argv): Argv<InfoOptions & { target: string | undefined }> =>
   yargs
     .usage('mqnbd info URI [options]\n\nPrints what an NBD server tells about an export.')
-    .positional('target', { type: 'string', describe: 'NBD URI of the export' })
+    .positional('target', {
+      type: 'string',
+      describe: 'NBD URI of the export, or [ CMD ARGS ] to run a server'
+    })
     .options(infoOptions)
     .check((args) => {
       const modes = MODES.filter((mode) => args[mode] !== undefined && args[mode] !== false)
@@ -50,3 +53,4 @@ export const buildInfo = (yargs: Argv): Argv<InfoOptions & { target: string | un
     .example('mqnbd info nbd://localhost', 'the default export of this machine')
     .example("mqnbd info --size 'nbd+unix:///?socket=/tmp/nbd.sock'", 'the size of one on a Unix socket')
     .example('mqnbd info --map --totals nbd://localhost', 'how much of it is allocated')
+    .example('mqnbd info -- [ nbdkit memory 1G ]', 'an export of a server that is run for this')

@@ -33,7 +33,10 @@ export type MapArguments = ArgumentsCamelCase<MapOptions & { target: string | un
 export const buildMap = (yargs: Argv): Argv<MapOptions & { target: string | undefined }> =>
   yargs
     .usage('mqnbd map URI|FILE [options]\n\nPrints where an export, or a raw file, has data and where holes.')
-    .positional('target', { type: 'string', describe: 'NBD URI of the export, or a file' })
+    .positional('target', {
+      type: 'string',
+      describe: 'NBD URI of the export, a file, or [ CMD ARGS ] to run a server'
+    })
     .options(mapOptions)
     .check(({ target }) => !!target || 'map: which URI or file?')
     .example('mqnbd map disk.img', 'the holes of a file')
