@@ -18,6 +18,7 @@ import type { Negotiated } from '../negotiation/option-context.ts'
 import type { ConnectionState } from './connection-state.ts'
 import { ReplyWriter } from './reply-writer.ts'
 import { MAX_BATCH_MS, nextTurn, RequestBatch } from './request-batch.ts'
+import { requestForm } from './request-form.ts'
 import { RequestPolling } from './request-polling.ts'
 import { RequestsInFlight } from './requests-in-flight.ts'
 import type { Transmission } from './transmission.ts'
@@ -63,7 +64,7 @@ export class ReceiveLoop {
     this.#negotiated = negotiated
     this.#state = state
     this.#reader = reader
-    this.#turns = new Turns(state, reader, () => options.onHelpWanted?.())
+    this.#turns = new Turns(state, reader, requestForm(negotiated.mode), () => options.onHelpWanted?.())
     const { exp, mode, contexts } = negotiated
     const writer = new ReplyWriter(channel, (error) => this.#fail(error))
     this.#transmission = { exp, mode, contexts, writer, isBroken: () => state.broken }

@@ -12,26 +12,12 @@ import {
   NBD_CMD_BLOCK_STATUS,
   NBD_CMD_CACHE,
   NBD_CMD_DISC,
-  NBD_CMD_FLAG_PAYLOAD_LEN,
   NBD_CMD_FLUSH,
   NBD_CMD_READ,
   NBD_CMD_TRIM,
-  NBD_CMD_WRITE,
-  NBD_CMD_WRITE_ZEROES,
-  NBD_EXTENDED_REQUEST_MAGIC,
-  NBD_REQUEST_MAGIC
+  NBD_CMD_WRITE_ZEROES
 } from '../../shared/protocol/constants.ts'
-import {
-  decodeExtendedRequest,
-  NBD_EXTENDED_REQUEST_SIZE
-} from '../../shared/protocol/messages/extended-request.ts'
-import {
-  decodeRequest,
-  NBD_REQUEST_SIZE,
-  newRequest,
-  type NBDRequest
-} from '../../shared/protocol/messages/request.ts'
-import { NBD_MODE_EXTENDED } from '../../shared/protocol/nbd-mode.ts'
+import { newRequest, type NBDRequest } from '../../shared/protocol/messages/request.ts'
 import { cmdBlockStatus } from './cmd-block-status.ts'
 import { cmdCache } from './cmd-cache.ts'
 import { cmdFlush } from './cmd-flush.ts'
@@ -41,6 +27,7 @@ import { cmdWriteZeroes } from './cmd-write-zeroes.ts'
 import type { ConnectionState } from './connection-state.ts'
 import { IncomingWrites } from './incoming-writes.ts'
 import { replyRefusal } from './reply-failure.ts'
+import { requestForm, type RequestForm } from './request-form.ts'
 import type { RequestsInFlight } from './requests-in-flight.ts'
 import { countBatch } from './thread-counters.ts'
 import type { Transmission } from './transmission.ts'
@@ -83,8 +70,7 @@ export interface BatchParts {
 export class RequestBatch {
   readonly #parts: BatchParts
   readonly #writes: IncomingWrites
-  readonly #extended: boolean
-  readonly #headerSize: number
+  readonly #form: RequestForm
   /** The request that is being looked at; whoever outlives the look has copied it. */
   readonly #request = newRequest()
   // Of the batch that is being taken, or was taken last:
@@ -94,8 +80,7 @@ export class RequestBatch {
 
   constructor(parts: BatchParts) {
     this.#parts = parts
-    this.#extended = parts.transmission.mode === NBD_MODE_EXTENDED
-    this.#headerSize = this.#extended ? NBD_EXTENDED_REQUEST_SIZE : NBD_REQUEST_SIZE
+    this.#form = requestForm(parts.transmission.mode)
     this.#writes = new IncomingWrites(parts.transmission, parts.reader, parts.inFlight)
   }
 
@@ -130,8 +115,9 @@ export class RequestBatch {
   #take(): (() => CoroutineFn) | undefined {
     const { reader, inFlight, turns, mayShare, served, goesOn } = this.#parts
     const { window } = reader
+    const { size, magic, decode, hasPayload } = this.#form
     const request = this.#request
-    while (window.length >= this.#headerSize && goesOn()) {
+    while (window.length >= size && goesOn()) {
       if (this.#isLong()) {
         reader.unread()
         return nextTurn
@@ -140,10 +126,14 @@ export class RequestBatch {
         reader.unread()
         return () => inFlight.waitForRoom(goesOn)
       }
-      this.#decode(window.memory.buffer, window.start)
-      window.start += this.#headerSize
+      const { buffer } = window.memory
+      if (!decode(buffer, window.start, request)) {
+        const found = buffer.readUInt32BE(window.start).toString(16)
+        throw protocolError(`wrong request magic 0x${found}, not 0x${magic.toString(16)}`)
+      }
+      window.start += size
       this.#requests++
-      if (this.#hasPayload) {
+      if (hasPayload(request)) {
         const refused = validateRequest(request, served)
         if (!refused) this.#bytes += request.length
         if (!this.#writes.isThere(request)) return this.#writes.whenReceived(request, refused)
@@ -155,24 +145,6 @@ export class RequestBatch {
       }
     }
     return undefined
-  }
-
-  #decode(buffer: Buffer, at: number): void {
-    const extended = this.#extended
-    const isRequest = extended
-      ? decodeExtendedRequest(buffer, at, this.#request)
-      : decodeRequest(buffer, at, this.#request)
-    if (isRequest) return
-    const magic = buffer.readUInt32BE(at).toString(16)
-    const expected = extended ? NBD_EXTENDED_REQUEST_MAGIC : NBD_REQUEST_MAGIC
-    throw protocolError(`wrong request magic 0x${magic}, not 0x${expected.toString(16)}`)
-  }
-
-  /** With extended headers a flag says so, also where it must not be set, or is missing. */
-  get #hasPayload(): boolean {
-    const { type, flags } = this.#request
-    if (!this.#extended) return type === NBD_CMD_WRITE
-    return (flags & NBD_CMD_FLAG_PAYLOAD_LEN) !== 0 && type !== NBD_CMD_DISC
   }
 
   /** The batch is at its end: others of this thread get their turn. */

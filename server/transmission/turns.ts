@@ -11,11 +11,12 @@ import { Coroutine, type CoroutineFn, type CoroutineHandle } from '../../shared/
 import { grant } from '../../shared/coroutine/waiter.ts'
 import type { QIOChannelSocket } from '../../shared/io/channel-socket.ts'
 import type { WindowReader } from '../../shared/io/window-reader.ts'
-import { NBD_CMD_DISC, NBD_CMD_WRITE } from '../../shared/protocol/constants.ts'
+import { NBD_CMD_DISC } from '../../shared/protocol/constants.ts'
 import { NBD_MAX_BUFFER_SIZE } from '../../shared/protocol/limits.ts'
-import { decodeRequest, NBD_REQUEST_SIZE, newRequest } from '../../shared/protocol/messages/request.ts'
+import { newRequest } from '../../shared/protocol/messages/request.ts'
 import type { ConnectionState } from './connection-state.ts'
 import type { ReadAhead } from './read-ahead.ts'
+import type { RequestForm } from './request-form.ts'
 import { countHandOver } from './thread-counters.ts'
 
 /** Work that is worth a hand-over, in ms on each side: that costs some 80 us of processor time, on both together. */
@@ -41,6 +42,7 @@ export class Turns {
   readonly #reader: WindowReader
   /** Tells that it would be good if other threads took part. */
   readonly #onHelpWanted: () => void
+  readonly #form: RequestForm
   readonly #request = newRequest()
   #sharing: Sharing | undefined
   /** It is this thread's turn to receive. */
@@ -56,7 +58,8 @@ export class Turns {
   /** The same, of the last batch. */
   #lastCost = 0
 
-  constructor(state: ConnectionState, reader: WindowReader, onHelpWanted: () => void) {
+  constructor(state: ConnectionState, reader: WindowReader, form: RequestForm, onHelpWanted: () => void) {
+    this.#form = form
     this.#state = state
     this.#reader = reader
     this.#onHelpWanted = onHelpWanted
@@ -169,12 +172,13 @@ export class Turns {
   /** Ends of the requests that are there as a whole, `end` first, up to one that must be met by who has the turn; `most` of them. */
   #wholeRequests(end: number, most: number): number[] {
     const { window } = this.#reader
+    const { size, decode, hasPayload } = this.#form
     const request = this.#request
     const ends = [end]
-    for (let at = end; ends.length < most && at + NBD_REQUEST_SIZE <= window.end;) {
-      if (!decodeRequest(window.memory.buffer, at, request) || request.type === NBD_CMD_DISC) break
-      at += NBD_REQUEST_SIZE
-      if (request.type === NBD_CMD_WRITE) {
+    for (let at = end; ends.length < most && at + size <= window.end;) {
+      if (!decode(window.memory.buffer, at, request) || request.type === NBD_CMD_DISC) break
+      at += size
+      if (hasPayload(request)) {
         if (request.length > NBD_MAX_BUFFER_SIZE || request.length > window.end - at) break
         at += request.length
       }

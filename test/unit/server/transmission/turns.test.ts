@@ -1,13 +1,20 @@
 import t from 'tap'
 import type { ConnectionState } from '../../../../server/transmission/connection-state.ts'
 import { ReadAhead } from '../../../../server/transmission/read-ahead.ts'
+import { requestForm } from '../../../../server/transmission/request-form.ts'
 import { Turns } from '../../../../server/transmission/turns.ts'
 import { Coroutine } from '../../../../shared/coroutine/coroutine.ts'
 import { ReceiveWindow } from '../../../../shared/io/receive-window.ts'
 import type { WindowReader } from '../../../../shared/io/window-reader.ts'
 import { NBD_MAX_BUFFER_SIZE } from '../../../../shared/protocol/limits.ts'
-import { NBD_CMD_DISC, NBD_CMD_READ, NBD_CMD_WRITE } from '../../../helpers/raw-constants.ts'
-import { request } from '../../../helpers/raw-wire.ts'
+import { NBD_MODE_EXTENDED, NBD_MODE_SIMPLE, type NBDMode } from '../../../../shared/protocol/nbd-mode.ts'
+import {
+  NBD_CMD_DISC,
+  NBD_CMD_FLAG_PAYLOAD_LEN,
+  NBD_CMD_READ,
+  NBD_CMD_WRITE
+} from '../../../helpers/raw-constants.ts'
+import { extendedRequest, request } from '../../../helpers/raw-wire.ts'
 
 const REQUEST_SIZE = 28
 const read = request({ type: NBD_CMD_READ, length: 512 })
@@ -22,6 +29,7 @@ interface Situation {
   shared?: boolean
   /** Who would get the turn has something else to do first. */
   busy?: boolean
+  mode?: NBDMode
 }
 
 /** A thread that has the turn to receive, with the rest of its connection as doubles. */
@@ -33,7 +41,7 @@ class Bed {
   readonly #window = new ReceiveWindow()
   readonly #readAhead = new ReadAhead(ReadAhead.allocate())
 
-  constructor({ costMs = 0.2, shared = true, busy = false }: Situation = {}) {
+  constructor({ costMs = 0.2, shared = true, busy = false, mode = NBD_MODE_SIMPLE }: Situation = {}) {
     this.busy = busy
     const isBusy = (): boolean => this.busy
     const receiveLock = {
@@ -57,7 +65,12 @@ class Bed {
       takeUnread: () => Buffer.alloc(0)
     }
     const wanted = (): void => void this.helpWanted++
-    this.turns = new Turns(state as unknown as ConnectionState, reader as unknown as WindowReader, wanted)
+    this.turns = new Turns(
+      state as unknown as ConnectionState,
+      reader as unknown as WindowReader,
+      requestForm(mode),
+      wanted
+    )
     if (shared) void Coroutine.start(() => this.turns.begin({ readAhead: this.#readAhead }))
     for (let i = 0; i < 20; i++) this.turns.measure(costMs, 1)
   }
@@ -86,6 +99,19 @@ void t.test('a share is half of what is there', async (t) => {
     t.notOk(bed.turns.here)
     t.equal(bed.passed, 1)
   }
+})
+
+void t.test('a share ends with a request also where headers are extended', async (t) => {
+  const read = extendedRequest({ type: NBD_CMD_READ, length: 512 })
+  const write = extendedRequest({
+    type: NBD_CMD_WRITE,
+    flags: NBD_CMD_FLAG_PAYLOAD_LEN,
+    payload: Buffer.alloc(1000)
+  })
+  const bed = new Bed({ mode: NBD_MODE_EXTENDED })
+  const { kept, passed } = bed.receive(read, write, read, write)
+  t.equal(kept, read.length + write.length)
+  t.ok(passed.equals(Buffer.concat([read, write])))
 })
 
 void t.test('a share is not more than some milliseconds of work, and at least one request', async (t) => {
