@@ -2,11 +2,10 @@
 import { printable } from '../../shared/config/printable.ts'
 import { configError, NBDError } from '../../shared/errors/nbd-error.ts'
 import { probeFormat, PROBE_SIZE } from '../../shared/block/probe.ts'
-import { isNbdUri } from '../../shared/protocol/uri.ts'
 import { Memory } from '../../shared/syscall/memory.ts'
 import { compare, type Verdict } from '../compare/compare.ts'
 import type { Source } from '../copy/endpoint.ts'
-import { openRandomSource } from '../copy/open-endpoint.ts'
+import { isExport, openRandomSource } from '../copy/open-endpoint.ts'
 import { noProgress, Progress } from '../copy/progress.ts'
 import type { CompareArguments } from './compare-options.ts'
 import { closeAll, untilSignal } from './long-work.ts'
@@ -81,7 +80,7 @@ function failed(error: unknown, status: number): number {
 
 /** What looks like an image of another format is not compared by its container's bytes unless that was asked for. */
 async function refuseOtherFormats(source: Source, option: string): Promise<void> {
-  if (isNbdUri(source.name)) return
+  if (isExport(source.name)) return
   const size = Math.min(PROBE_SIZE, source.size)
   const head = Memory.allocate(PROBE_SIZE)
   await source.read(0, size, head, 0)

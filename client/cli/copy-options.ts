@@ -83,7 +83,7 @@ export const buildCopy = (yargs: Argv): Argv<InferredOptionTypes<typeof copyOpti
     .usage('mqnbd copy SOURCE DESTINATION [options]\n\nCopies from and to NBD servers.')
     .positional('source', {
       type: 'string',
-      describe: 'NBD URI, file, block device, - (standard input), or [ CMD ARGS ]: a server to run'
+      describe: 'NBD URI, ws:// URL, file, block device, - (standard input), or [ CMD ARGS ]: a server to run'
     })
     .positional('destination', { type: 'string', describe: 'the same, - (standard output), or null:' })
     // '-' is one, too.

@@ -11,6 +11,9 @@ export interface WebsocketAddress {
   secure: boolean
 }
 
+/** Whether a text means a WebSocket, right or wrong, and no file: a file of such a name is written `./ws:file`. */
+export const isWebsocketUrl = (text: string): boolean => /^wss?:/i.test(text)
+
 /** @throws NBDError of kind `config` */
 export function parseWebsocketUrl(text: string): WebsocketAddress {
   const url = URL.canParse(text) ? new URL(text) : undefined

@@ -1,6 +1,7 @@
 /** An export of an NBD server, behind as many connections as are wanted and it allows. */
 import { NBDError } from '../../shared/errors/nbd-error.ts'
 import type { Memory } from '../../shared/syscall/memory.ts'
+import { isWebsocketUrl } from '../connection/websocket-url.ts'
 import { connect, type ConnectOptions, type NBDDisk } from '../index.ts'
 import type { NBDExtent } from '../transmission/block-status.ts'
 import { failure, type Destination, type Source } from './endpoint.ts'
@@ -151,10 +152,13 @@ export class NBDDestination extends NBDEndpoint implements Destination {
 
 /** The first tells whether there may be more; of these, those that do not come soon are done without. */
 async function openDisks(uri: string, { connections, reconnectDelayMs }: ServerOptions): Promise<NBDDisk[]> {
-  const first = await connect(uri, { reconnectDelayMs })
+  const target = isWebsocketUrl(uri) ? { websocket: uri } : uri
+  const first = await connect(target, { reconnectDelayMs })
   if (!first.flags.canMultiConn) return [first]
   // A server that serves fewer clients at a time lets the others wait.
   const options: ConnectOptions = { reconnectDelayMs, handshakeTimeoutMs: MORE_TIMEOUT_MS }
-  const more = await Promise.allSettled(Array.from({ length: connections - 1 }, () => connect(uri, options)))
+  const more = await Promise.allSettled(
+    Array.from({ length: connections - 1 }, () => connect(target, options))
+  )
   return [first, ...more.flatMap((each) => (each.status === 'fulfilled' ? [each.value] : []))]
 }

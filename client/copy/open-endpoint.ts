@@ -4,6 +4,7 @@ import * as tty from 'node:tty'
 import { configError } from '../../shared/errors/nbd-error.ts'
 import { isNbdUri } from '../../shared/protocol/uri.ts'
 import { closeFd, duplicateFd } from '../../shared/syscall/fd.ts'
+import { isWebsocketUrl } from '../connection/websocket-url.ts'
 import { failure, type Destination, type Source, type StreamSource } from './endpoint.ts'
 import type { FileDestination, FileId, FileSource } from './file-endpoint.ts'
 import { NBDDestination, NBDSource, type ServerOptions } from './nbd-endpoint.ts'
@@ -19,16 +20,19 @@ const [STDIN, STDOUT] = [0, 1]
 const files = () => import('./file-endpoint.ts')
 const streams = () => import('./stream-endpoint.ts')
 
+/** Whether a name is that of a server's export, and no file. */
+export const isExport = (name: string): boolean => isNbdUri(name) || isWebsocketUrl(name)
+
 /** For a disk that is looked at once. */
 const ONE_CONNECTION: ServerOptions = { connections: 1 }
 
 /**
- * @param name an NBD URI, a file, a block device, or `-`
+ * @param name an NBD URI, the URL of a WebSocket, a file, a block device, or `-`
  * @param server how one is connected to
  * @throws NBDError
  */
 export async function openSource(name: string, server: ServerOptions): Promise<Source | StreamSource> {
-  if (isNbdUri(name)) return NBDSource.open(name, server)
+  if (isExport(name)) return NBDSource.open(name, server)
   if (name === '-') {
     const whole = isWhole(STDIN)
     const [{ FileSource }, { StreamReader }] = await Promise.all([files(), streams()])
@@ -49,7 +53,7 @@ export async function openSource(name: string, server: ServerOptions): Promise<S
  * @param options.lock off: somebody else may write it meanwhile
  */
 export async function openRandomSource(name: string, options: { lock?: boolean } = {}): Promise<Source> {
-  return isNbdUri(name) ? NBDSource.open(name, ONE_CONNECTION) : openFileSource(name, options)
+  return isExport(name) ? NBDSource.open(name, ONE_CONNECTION) : openFileSource(name, options)
 }
 
 async function openFileSource(name: string, options: { lock?: boolean } = {}): Promise<FileSource> {
@@ -71,7 +75,7 @@ export async function openDestination(
   { flush, source }: { flush: boolean; source: Source | StreamSource }
 ): Promise<Destination> {
   if (name === 'null:') return new NullDestination()
-  if (isNbdUri(name)) return NBDDestination.open(name, server, flush)
+  if (isExport(name)) return NBDDestination.open(name, server, flush)
   if (name === '-') {
     if (tty.isatty(STDOUT)) throw configError("cannot copy to '-': standard output is a terminal")
     if (isWhole(STDOUT)) return openFileDestination(name, () => duplicateFd(STDOUT), source)

@@ -4,8 +4,10 @@ import * as net from 'node:net'
 import * as path from 'node:path'
 import t, { type Test } from 'tap'
 import { connect, type NBDDisk } from '../../client/index.ts'
-import { Mqnbd } from '../helpers/mqnbd.ts'
+import { isRefusal } from '../helpers/command-line.ts'
+import { Mqnbd, mqnbd } from '../helpers/mqnbd.ts'
 import { requires } from '../helpers/requires.ts'
+import { tempDir } from '../helpers/temp-dir.ts'
 import { TestCA } from '../helpers/tls-certs.ts'
 import { within } from '../helpers/wait-for.ts'
 import { websocketGateway } from '../helpers/websocket-gateway.ts'
@@ -28,6 +30,18 @@ void t.test('websocket - carries NBD', async (t) => {
   const wrong = await failureOf(connect({ websocket: `ws://127.0.0.1:${port}/other` }))
   t.equal(wrong.kind, 'transport')
   t.match(wrong.message, /^cannot open 'ws:.*\/other': WebSocket handshake: the server refuses: status 404$/)
+})
+
+void t.test('websocket - mqnbd copy takes it at both ends', async (t) => {
+  const server = await Mqnbd.serve(t, ['memory:1M'])
+  const url = `ws://127.0.0.1:${await websocketGateway(t, server.socket!, '/')}`
+  const [image, copied] = ['image', 'copied'].map((name) => path.join(tempDir(t), name))
+  fs.writeFileSync(image!, crypto.randomBytes(1 << 20))
+  t.match(await mqnbd(t, 'copy', image!, url), { status: 0, stderr: '' })
+  t.match(await mqnbd(t, 'copy', url, copied!), { status: 0, stderr: '' })
+  t.ok(fs.readFileSync(image!).equals(fs.readFileSync(copied!)))
+  const nowhere = await mqnbd(t, 'copy', 'ws://127.0.0.1:1', copied!)
+  isRefusal(t, nowhere, 1, /cannot open 'ws:\/\/127\.0\.0\.1:1': connection refused/, 'nobody listens')
 })
 
 void t.test('websocket - with TLS below it', requires('certtool'), async (t) => {
