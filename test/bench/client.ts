@@ -158,7 +158,7 @@ export async function client(quick: boolean): Promise<void> {
       }
       print(`${title}, ${size / MiB} MiB`, size, results)
     }
-    sparse(quick, folder)
+    await sparse(quick, folder, serve)
   } finally {
     for (const child of children.filter(({ exitCode }) => exitCode === null)) {
       child.kill()
@@ -169,13 +169,22 @@ export async function client(quick: boolean): Promise<void> {
 }
 
 /** What a large copy of nearly nothing takes. */
-function sparse(quick: boolean, folder: string): void {
+async function sparse(
+  quick: boolean,
+  folder: string,
+  serve: (name: string, ...args: string[]) => Promise<string>
+): Promise<void> {
   const size = (quick ? 1 : 100) * 1024 * MiB
   const file = path.join(folder, 'sparse.img')
   fs.writeFileSync(file, 'x')
   fs.truncateSync(file, size)
-  const { ms, memory } = sample([process.execPath, MQNBD, 'copy', file, path.join(folder, 'copy.img')])
-  console.log(
-    `\nA sparse file of ${size / MiB / 1024} GiB: ${ms.toFixed(0)} ms, ${memory.toFixed(0)} MiB of memory`
-  )
+  const exported = await serve('sparse', '-r', 'file', file)
+  console.log(`\nA sparse file of ${size / MiB / 1024} GiB, to another`)
+  for (const [from, title] of [
+    [file, 'as a file'],
+    [exported, 'from a server']
+  ] as const) {
+    const { ms, memory } = sample([process.execPath, MQNBD, 'copy', from, path.join(folder, 'copy.img')])
+    console.log(`  ${title.padEnd(18)} ${ms.toFixed(0)} ms, ${memory.toFixed(0)} MiB of memory`)
+  }
 }
