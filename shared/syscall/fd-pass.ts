@@ -8,7 +8,7 @@
  */
 import { bugError, NBDError } from '../errors/nbd-error.ts'
 import { closeFd } from './fd.ts'
-import { IOVEC_SIZE, writeIovec, writePointer } from './iovec.ts'
+import { IovecArray, storeUint64, wordsOf } from './iovec.ts'
 import { declare, EINTR, errno } from './libc.ts'
 import { Memory } from './memory.ts'
 
@@ -40,18 +40,19 @@ const MSG_CONTROLLEN = 40
 const MSG_FLAGS = 48
 const MSGHDR_SIZE = 56
 
-const iovec = Memory.allocate(IOVEC_SIZE)
+const iovec = new IovecArray(1)
 const control = Memory.allocate(CMSG_HEADER + align(MAX_PASSED_FDS * FD_SIZE))
 const CONTROL_SIZE = CMSG_HEADER + align(MAX_PASSED_FDS * FD_SIZE)
 const message = Memory.allocate(MSGHDR_SIZE)
+const messageWords = wordsOf(message)
 
 function prepare(address: number, length: number, controlLength: number): void {
-  writeIovec(iovec.buffer, 0, address, length)
+  iovec.set(0, address, length)
   message.buffer.fill(0, 0, MSGHDR_SIZE)
-  writePointer(message.buffer, MSG_IOV, iovec.address)
+  storeUint64(messageWords, MSG_IOV / 4, iovec.address)
   message.buffer.writeUInt32LE(1, MSG_IOVLEN)
   if (controlLength === 0) return
-  writePointer(message.buffer, MSG_CONTROL, control.address)
+  storeUint64(messageWords, MSG_CONTROL / 4, control.address)
   message.buffer.writeUInt32LE(controlLength, MSG_CONTROLLEN)
 }
 

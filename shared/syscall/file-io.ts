@@ -4,8 +4,8 @@
  * Each returns the number of bytes moved, or the errno as a negative number: an Error object for every page
  * that is not cached would cost more than the read.
  */
+import { IovecArray } from './iovec.ts'
 import { declare, EINTR, errno } from './libc.ts'
-import { Memory } from './memory.ts'
 
 const pread = declare('int64_t pread(int fd, uintptr_t buf, size_t count, int64_t offset)')
 const pwrite = declare('int64_t pwrite(int fd, uintptr_t buf, size_t count, int64_t offset)')
@@ -13,8 +13,7 @@ const preadv2 = declare('int64_t preadv2(int fd, uintptr_t iov, int iovcnt, int6
 
 const RWF_NOWAIT = 8
 
-// One iovec for this thread; the call has copied it when it returns.
-const iovec = Memory.allocate(16)
+const iovec = new IovecArray(1)
 
 /**
  * Reads what is in the page cache.
@@ -24,10 +23,7 @@ const iovec = Memory.allocate(16)
  * @see preadv2(2), RWF_NOWAIT
  */
 export function preadNowait(fd: number, address: number, length: number, offset: number): number {
-  iovec.buffer.writeUInt32LE(address % 0x100000000, 0)
-  iovec.buffer.writeUInt32LE((address / 0x100000000) | 0, 4)
-  iovec.buffer.writeUInt32LE(length, 8)
-  iovec.buffer.writeUInt32LE(0, 12)
+  iovec.set(0, address, length)
   const n = preadv2(fd, iovec.address, 1, offset, RWF_NOWAIT)
   return n < 0 ? -errno() : n
 }

@@ -1,7 +1,9 @@
-/** struct iovec, and pointers in memory that system calls read. */
+/** struct iovec, and other numbers of 64 bits in memory that system calls read. */
+import { Memory } from './memory.ts'
 
 /** 8 base, 8 length. */
-export const IOVEC_SIZE = 16
+const IOVEC_SIZE = 16
+const LOW = 0x100000000
 
 /** Bytes `start` to `end` of memory whose first byte is at `address`. */
 export interface MemoryPiece {
@@ -10,16 +12,31 @@ export interface MemoryPiece {
   readonly end: number
 }
 
-/** @param address below 2^48 */
-export function writePointer(buffer: Buffer, at: number, address: number): void {
-  buffer.writeUInt32LE(address % 0x100000000, at)
-  buffer.writeUInt32LE(Math.floor(address / 0x100000000), at + 4)
+/** Words of memory, in the byte order of the machine. A store takes the low 32 bits of any number up to 2^53. */
+export const wordsOf = ({ buffer }: Memory): Uint32Array =>
+  new Uint32Array(buffer.buffer, buffer.byteOffset, buffer.length / Uint32Array.BYTES_PER_ELEMENT)
+
+/** Stores a number up to 2^53, such as a pointer, in words `at` and `at + 1`. */
+export function storeUint64(words: Uint32Array, at: number, value: number): void {
+  words[at] = value
+  words[at + 1] = value / LOW
 }
 
-/** @param length below 2^32 */
-export function writeIovec(buffer: Buffer, index: number, address: number, length: number): void {
-  const at = index * IOVEC_SIZE
-  writePointer(buffer, at, address)
-  buffer.writeUInt32LE(length, at + 8)
-  buffer.writeUInt32LE(0, at + 12)
+/** An array of struct iovec. Calls that take it have copied it when they return. */
+export class IovecArray {
+  readonly address: number
+  readonly #memory: Memory
+  readonly #words: Uint32Array
+
+  constructor(size: number) {
+    this.#memory = Memory.allocate(size * IOVEC_SIZE)
+    this.address = this.#memory.address
+    this.#words = wordsOf(this.#memory)
+  }
+
+  set(index: number, address: number, length: number): void {
+    const at = index * 4
+    storeUint64(this.#words, at, address)
+    storeUint64(this.#words, at + 2, length)
+  }
 }

@@ -3,6 +3,7 @@
  *
  * Each returns the number of bytes moved, or the errno as a negative number; -EAGAIN when it would have to wait.
  */
+import { IovecArray, storeUint64, wordsOf } from './iovec.ts'
 import { declare, EINTR, errno } from './libc.ts'
 import { Memory } from './memory.ts'
 
@@ -44,26 +45,19 @@ export function send(fd: number, address: number, length: number, flags = 0): nu
 /** Pieces in one `sendGather`. The kernel's own bound (IOV_MAX) is 1024. */
 export const MAX_GATHER = 64
 
-const IOVEC_SIZE = 16
-const iovecs = Memory.allocate(MAX_GATHER * IOVEC_SIZE)
+const iovecs = new IovecArray(MAX_GATHER)
 
 // struct msghdr: 8 name, 4 namelen, 4 padding, 8 iov, 8 iovlen, 8 control, 8 controllen, 4 flags, 4 padding
 const message = Memory.allocate(56)
 message.buffer.fill(0, 0, 56)
-writePointer(message.buffer, 16, iovecs.address)
-
-function writePointer(buffer: Buffer, at: number, address: number): void {
-  buffer.writeUInt32LE(address % 0x100000000, at)
-  buffer.writeUInt32LE(Math.floor(address / 0x100000000), at + 4)
-}
+const messageWords = wordsOf(message)
+const MSG_IOV = 4
+const MSG_IOVLEN = 6
+storeUint64(messageWords, MSG_IOV, iovecs.address)
 
 /** Sets piece `index` of the next `sendGather` of this thread. */
-export function setGather(index: number, address: number, length: number): void {
-  const at = index * IOVEC_SIZE
-  writePointer(iovecs.buffer, at, address)
-  iovecs.buffer.writeUInt32LE(length, at + 8)
-  iovecs.buffer.writeUInt32LE(0, at + 12)
-}
+export const setGather = (index: number, address: number, length: number): void =>
+  iovecs.set(index, address, length)
 
 /**
  * Sends the first `count` pieces in one call.
@@ -71,7 +65,7 @@ export function setGather(index: number, address: number, length: number): void 
  * @see sendmsg(2)
  */
 export function sendGather(fd: number, count: number, flags = 0): number {
-  message.buffer.writeUInt32LE(count, 24)
+  messageWords[MSG_IOVLEN] = count
   for (;;) {
     const n = sendmsg_(fd, message.address, flags | MSG_DONTWAIT | MSG_NOSIGNAL)
     if (n >= 0) return n
@@ -81,6 +75,7 @@ export function sendGather(fd: number, count: number, flags = 0): number {
 }
 
 const fileOffset = Memory.allocate(8)
+const offsetWords = wordsOf(fileOffset)
 
 /**
  * Sends a part of a file without bringing it here. Waits for the disk where the part is not cached; never for
@@ -90,8 +85,7 @@ const fileOffset = Memory.allocate(8)
  */
 export function sendfile(fd: number, file: number, offset: number, length: number): number {
   for (;;) {
-    fileOffset.buffer.writeUInt32LE(offset % 0x100000000, 0)
-    fileOffset.buffer.writeUInt32LE(Math.floor(offset / 0x100000000), 4)
+    storeUint64(offsetWords, 0, offset)
     const n = sendfile_(fd, file, fileOffset.address, length)
     if (n >= 0) return n
     const e = errno()
@@ -118,6 +112,7 @@ export function setTcpCork(fd: number, on: boolean): void {
 }
 
 const SOL_SOCKET = 1
+const SO_SNDBUF = 7
 const SO_DOMAIN = 39
 const AF_UNIX = 1
 
@@ -128,4 +123,10 @@ export function isUnixSocket(fd: number): boolean {
     getsockopt(fd, SOL_SOCKET, SO_DOMAIN, socketOption.address, socketOption.address + 4) === 0 &&
     socketOption.buffer.readInt32LE(0) === AF_UNIX
   )
+}
+
+/** Lets so much wait in the socket to be received, or as much as the system allows. @see socket(7), SO_SNDBUF */
+export function setSendBuffer(fd: number, size: number): void {
+  socketOption.buffer.writeInt32LE(size, 0)
+  setsockopt(fd, SOL_SOCKET, SO_SNDBUF, socketOption.address, 4)
 }

@@ -4,9 +4,8 @@
  * Each returns the number of bytes moved, or the errno as a negative number; -EAGAIN when a non-blocking descriptor
  * would have to wait.
  */
-import { IOVEC_SIZE, writeIovec, type MemoryPiece } from './iovec.ts'
+import { IovecArray, type MemoryPiece } from './iovec.ts'
 import { declare, EINTR, errno, type Call } from './libc.ts'
-import { Memory } from './memory.ts'
 
 const readv_ = declare('int64_t readv(int fd, uintptr_t iov, int count)')
 const writev_ = declare('int64_t writev(int fd, uintptr_t iov, int count)')
@@ -14,7 +13,7 @@ const writev_ = declare('int64_t writev(int fd, uintptr_t iov, int count)')
 /** IOV_MAX of Linux. What a list has beyond it is left for the next call. */
 const MAX_PIECES = 1024
 
-const iovecs = Memory.allocate(MAX_PIECES * IOVEC_SIZE)
+const iovecs = new IovecArray(MAX_PIECES)
 
 /**
  * @returns 0 at the end
@@ -29,7 +28,7 @@ function move(call: Call, fd: number, pieces: readonly MemoryPiece[]): number {
   const count = Math.min(pieces.length, MAX_PIECES)
   for (let i = 0; i < count; i++) {
     const { memory, start, end } = pieces[i]!
-    writeIovec(iovecs.buffer, i, memory.address + start, end - start)
+    iovecs.set(i, memory.address + start, end - start)
   }
   for (;;) {
     const n = call(fd, iovecs.address, count)

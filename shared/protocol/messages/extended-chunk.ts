@@ -14,6 +14,7 @@
  * @see doc/proto.md "Extended reply chunk message" of the extension-ext-header branch
  */
 import { NBD_EXTENDED_REPLY_MAGIC } from '../constants.ts'
+import { readUint16, readUint32, writeUint16, writeUint32 } from '../uint.ts'
 import { readUint64, writeUint64 } from '../uint64.ts'
 import type { Chunk } from './structured-chunk.ts'
 
@@ -45,13 +46,13 @@ export function encodeExtendedChunk(
   offsetLow: number,
   length: number
 ): void {
-  buf.writeUInt32BE(NBD_EXTENDED_REPLY_MAGIC, at + MAGIC)
-  buf.writeUInt16BE(flags, at + FLAGS)
-  buf.writeUInt16BE(type, at + TYPE)
-  buf.writeUInt32BE(cookieHigh, at + COOKIE)
-  buf.writeUInt32BE(cookieLow, at + COOKIE + 4)
-  buf.writeUInt32BE(offsetHigh, at + OFFSET)
-  buf.writeUInt32BE(offsetLow, at + OFFSET + 4)
+  writeUint32(buf, at + MAGIC, NBD_EXTENDED_REPLY_MAGIC)
+  writeUint16(buf, at + FLAGS, flags)
+  writeUint16(buf, at + TYPE, type)
+  writeUint32(buf, at + COOKIE, cookieHigh)
+  writeUint32(buf, at + COOKIE + 4, cookieLow)
+  writeUint32(buf, at + OFFSET, offsetHigh)
+  writeUint32(buf, at + OFFSET + 4, offsetLow)
   writeUint64(buf, at + LENGTH, length)
 }
 
@@ -62,12 +63,12 @@ export interface ExtendedChunk extends Chunk {
 
 /** @returns undefined when the magic is another one */
 export function decodeExtendedChunk(buf: Buffer, at: number): ExtendedChunk | undefined {
-  if (buf.readUInt32BE(at + MAGIC) !== NBD_EXTENDED_REPLY_MAGIC) return undefined
+  if (readUint32(buf, at + MAGIC) !== NBD_EXTENDED_REPLY_MAGIC) return undefined
   return {
-    flags: buf.readUInt16BE(at + FLAGS),
-    type: buf.readUInt16BE(at + TYPE),
-    cookieHigh: buf.readUInt32BE(at + COOKIE),
-    cookieLow: buf.readUInt32BE(at + COOKIE + 4),
+    flags: readUint16(buf, at + FLAGS),
+    type: readUint16(buf, at + TYPE),
+    cookieHigh: readUint32(buf, at + COOKIE),
+    cookieLow: readUint32(buf, at + COOKIE + 4),
     offset: readUint64(buf, at + OFFSET),
     length: readUint64(buf, at + LENGTH)
   }

@@ -13,6 +13,7 @@
  * @see doc/proto.md "Request message"; nbd_receive_request in QEMU's nbd/server.c
  */
 import { NBD_REQUEST_MAGIC } from '../constants.ts'
+import { readUint16, readUint32, writeUint16, writeUint32 } from '../uint.ts'
 import { readUint64, writeUint64 } from '../uint64.ts'
 
 const MAGIC = 0
@@ -61,23 +62,23 @@ export const newRequest = (): NBDRequest => ({
  * @returns false when the magic is wrong: the stream is out of step and must be closed
  */
 export function decodeRequest(buf: Buffer, at: number, request: NBDRequest): boolean {
-  if (buf.readUInt32BE(at + MAGIC) !== NBD_REQUEST_MAGIC) return false
-  request.flags = buf.readUInt16BE(at + FLAGS)
-  request.type = buf.readUInt16BE(at + TYPE)
-  request.cookieHigh = buf.readUInt32BE(at + COOKIE)
-  request.cookieLow = buf.readUInt32BE(at + COOKIE + 4)
+  if (readUint32(buf, at + MAGIC) !== NBD_REQUEST_MAGIC) return false
+  request.flags = readUint16(buf, at + FLAGS)
+  request.type = readUint16(buf, at + TYPE)
+  request.cookieHigh = readUint32(buf, at + COOKIE)
+  request.cookieLow = readUint32(buf, at + COOKIE + 4)
   request.offset = readUint64(buf, at + OFFSET)
-  request.length = buf.readUInt32BE(at + LENGTH)
+  request.length = readUint32(buf, at + LENGTH)
   return true
 }
 
 /** Writes a request; the caller has seen to it that NBD_REQUEST_SIZE bytes of room are there. */
 export function encodeRequest(buf: Buffer, at: number, request: RequestHeader): void {
-  buf.writeUInt32BE(NBD_REQUEST_MAGIC, at + MAGIC)
-  buf.writeUInt16BE(request.flags, at + FLAGS)
-  buf.writeUInt16BE(request.type, at + TYPE)
-  buf.writeUInt32BE(request.cookieHigh, at + COOKIE)
-  buf.writeUInt32BE(request.cookieLow, at + COOKIE + 4)
+  writeUint32(buf, at + MAGIC, NBD_REQUEST_MAGIC)
+  writeUint16(buf, at + FLAGS, request.flags)
+  writeUint16(buf, at + TYPE, request.type)
+  writeUint32(buf, at + COOKIE, request.cookieHigh)
+  writeUint32(buf, at + COOKIE + 4, request.cookieLow)
   writeUint64(buf, at + OFFSET, request.offset)
-  buf.writeUInt32BE(request.length, at + LENGTH)
+  writeUint32(buf, at + LENGTH, request.length)
 }

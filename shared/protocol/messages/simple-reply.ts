@@ -10,6 +10,7 @@
  * @see doc/proto.md "Simple reply message"
  */
 import { NBD_SIMPLE_REPLY_MAGIC } from '../constants.ts'
+import { readUint32, writeUint32 } from '../uint.ts'
 
 const MAGIC = 0
 const ERROR = 4
@@ -25,10 +26,10 @@ export function encodeSimpleReply(
   cookieHigh: number,
   cookieLow: number
 ): void {
-  buf.writeUInt32BE(NBD_SIMPLE_REPLY_MAGIC, at + MAGIC)
-  buf.writeUInt32BE(error, at + ERROR)
-  buf.writeUInt32BE(cookieHigh, at + COOKIE)
-  buf.writeUInt32BE(cookieLow, at + COOKIE + 4)
+  writeUint32(buf, at + MAGIC, NBD_SIMPLE_REPLY_MAGIC)
+  writeUint32(buf, at + ERROR, error)
+  writeUint32(buf, at + COOKIE, cookieHigh)
+  writeUint32(buf, at + COOKIE + 4, cookieLow)
 }
 
 export interface SimpleReply {
@@ -39,10 +40,10 @@ export interface SimpleReply {
 
 /** @returns undefined when the magic is another one */
 export function decodeSimpleReply(buf: Buffer, at: number): SimpleReply | undefined {
-  if (buf.readUInt32BE(at + MAGIC) !== NBD_SIMPLE_REPLY_MAGIC) return undefined
+  if (readUint32(buf, at + MAGIC) !== NBD_SIMPLE_REPLY_MAGIC) return undefined
   return {
-    error: buf.readUInt32BE(at + ERROR),
-    cookieHigh: buf.readUInt32BE(at + COOKIE),
-    cookieLow: buf.readUInt32BE(at + COOKIE + 4)
+    error: readUint32(buf, at + ERROR),
+    cookieHigh: readUint32(buf, at + COOKIE),
+    cookieLow: readUint32(buf, at + COOKIE + 4)
   }
 }

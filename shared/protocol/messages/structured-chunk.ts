@@ -16,6 +16,7 @@
  * @see doc/proto.md "Structured reply chunk message"
  */
 import { NBD_STRUCTURED_REPLY_MAGIC } from '../constants.ts'
+import { readUint16, readUint32, writeUint16, writeUint32 } from '../uint.ts'
 
 const MAGIC = 0
 const FLAGS = 4
@@ -42,18 +43,18 @@ export function encodeChunk(
   cookieLow: number,
   length: number
 ): void {
-  buf.writeUInt32BE(NBD_STRUCTURED_REPLY_MAGIC, at + MAGIC)
-  buf.writeUInt16BE(flags, at + FLAGS)
-  buf.writeUInt16BE(type, at + TYPE)
-  buf.writeUInt32BE(cookieHigh, at + COOKIE)
-  buf.writeUInt32BE(cookieLow, at + COOKIE + 4)
-  buf.writeUInt32BE(length, at + LENGTH)
+  writeUint32(buf, at + MAGIC, NBD_STRUCTURED_REPLY_MAGIC)
+  writeUint16(buf, at + FLAGS, flags)
+  writeUint16(buf, at + TYPE, type)
+  writeUint32(buf, at + COOKIE, cookieHigh)
+  writeUint32(buf, at + COOKIE + 4, cookieLow)
+  writeUint32(buf, at + LENGTH, length)
 }
 
 /** Writes error and message; `message` is at most 4096 bytes of UTF-8. */
 export function encodeChunkError(buf: Buffer, at: number, error: number, message: Buffer): void {
-  buf.writeUInt32BE(error, at)
-  buf.writeUInt16BE(message.length, at + 4)
+  writeUint32(buf, at, error)
+  writeUint16(buf, at + 4, message.length)
   buf.set(message, at + NBD_CHUNK_ERROR_SIZE)
 }
 
@@ -68,12 +69,12 @@ export interface Chunk {
 
 /** @returns undefined when the magic is another one */
 export function decodeChunk(buf: Buffer, at: number): Chunk | undefined {
-  if (buf.readUInt32BE(at + MAGIC) !== NBD_STRUCTURED_REPLY_MAGIC) return undefined
+  if (readUint32(buf, at + MAGIC) !== NBD_STRUCTURED_REPLY_MAGIC) return undefined
   return {
-    flags: buf.readUInt16BE(at + FLAGS),
-    type: buf.readUInt16BE(at + TYPE),
-    cookieHigh: buf.readUInt32BE(at + COOKIE),
-    cookieLow: buf.readUInt32BE(at + COOKIE + 4),
-    length: buf.readUInt32BE(at + LENGTH)
+    flags: readUint16(buf, at + FLAGS),
+    type: readUint16(buf, at + TYPE),
+    cookieHigh: readUint32(buf, at + COOKIE),
+    cookieLow: readUint32(buf, at + COOKIE + 4),
+    length: readUint32(buf, at + LENGTH)
   }
 }
