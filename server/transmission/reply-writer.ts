@@ -15,6 +15,7 @@ import { NBDError } from '../../shared/errors/nbd-error.ts'
 import { QIO_CHANNEL_ERR_BLOCK, type IOVec, type QIOChannel } from '../../shared/io/channel.ts'
 import { QIOChannelSocket } from '../../shared/io/channel-socket.ts'
 import { giveMemory, takeMemory } from '../../shared/io/memory-pool.ts'
+import { WAIT_PIECE } from '../../shared/io/socket-writer.ts'
 import type { BlockMap } from '../../shared/block/block-node.ts'
 import { preadSync } from '../../shared/syscall/file-io.ts'
 import { Memory } from '../../shared/syscall/memory.ts'
@@ -23,8 +24,8 @@ import { Memory } from '../../shared/syscall/memory.ts'
 const ARENA_SIZE = 256 * 1024
 /** What one reply may take of it. */
 export const MAX_RESERVE = 128 * 1024
-/** What is read of a file that cannot be sent at once. */
-const FILE_PIECE = 64 * 1024
+/** What takes the place of a file that is too short, at a time. */
+const ZEROES_SIZE = 64 * 1024
 
 /** Memory that replies are built in, given back when all of them are sent. */
 interface Arena {
@@ -261,7 +262,7 @@ export class ReplyWriter {
 
   /** There is no room for the file just now: the channel can wait for some with a piece of memory. */
   #sendPiece(head: FileSegment): number {
-    const length = Math.min(FILE_PIECE, head.end - head.start)
+    const length = Math.min(WAIT_PIECE, head.end - head.start)
     const memory = takeMemory(length)
     try {
       if (preadSync(head.file, memory.address, length, head.start) !== length) {
@@ -279,13 +280,13 @@ export class ReplyWriter {
     const { onShort } = head
     if (!onShort) throw new NBDError('transport', 'the image has become shorter while it was read')
     if (!zeroes) {
-      zeroes = Memory.allocate(FILE_PIECE)
+      zeroes = Memory.allocate(ZEROES_SIZE)
       zeroes.buffer.fill(0)
     }
     const rest: Segment[] = []
-    for (let left = head.end - head.start; left > 0; left -= FILE_PIECE) {
-      rest.push({ memory: zeroes, start: 0, end: Math.min(left, FILE_PIECE), owner: undefined })
-      this.queuedBytes += Math.min(left, FILE_PIECE)
+    for (let left = head.end - head.start; left > 0; left -= ZEROES_SIZE) {
+      rest.push({ memory: zeroes, start: 0, end: Math.min(left, ZEROES_SIZE), owner: undefined })
+      this.queuedBytes += Math.min(left, ZEROES_SIZE)
     }
     const { memory, length } = onShort.error()
     rest.push({ memory, start: 0, end: length, owner: 'pool' })

@@ -24,8 +24,8 @@ import {
 import { QIO_CHANNEL_ERR_BLOCK, type IOVec } from './channel.ts'
 import { closedError, transportError } from './transport-errors.ts'
 
-/** What is handed to node:net to wait for room with. */
-const WAIT_PIECE = 64 * 1024
+/** What is handed to node:net to wait for room with: it is copied, and what follows it is not. */
+export const WAIT_PIECE = 512
 
 /** What becomes of the piece that node:net has. */
 export interface PieceEvents {

@@ -4,13 +4,16 @@ import { CoMutex } from '../../../../shared/coroutine/co-mutex.ts'
 import { Coroutine, type CoroutineFn } from '../../../../shared/coroutine/coroutine.ts'
 import { QIOChannelSocket } from '../../../../shared/io/channel-socket.ts'
 import { takeMemory } from '../../../../shared/io/memory-pool.ts'
+import { WAIT_PIECE } from '../../../../shared/io/socket-writer.ts'
 import { EAGAIN } from '../../../../shared/syscall/libc.ts'
 import { Memory } from '../../../../shared/syscall/memory.ts'
 import { send } from '../../../../shared/syscall/socket.ts'
 import { PairMaker } from '../../../helpers/raw-pair.ts'
 import { within } from '../../../helpers/wait-for.ts'
 
-const PIECE = 4096
+/** What a full socket takes after all, to wait for room with. */
+const PIECE = WAIT_PIECE
+const FILLER = 4096
 
 /** A reply, more or less: all its bytes are `value`. */
 function push(writer: ReplyWriter, value: number): void {
@@ -35,11 +38,11 @@ void t.test(
     const writer = new ReplyWriter(channel, (error) => errors.push(error))
 
     // The socket is full, and one piece waits for room without anything behind it in the queue.
-    const filler = Memory.allocate(PIECE)
+    const filler = Memory.allocate(FILLER)
     filler.buffer.fill(0)
     let filled = 0
     for (;;) {
-      const sent = send(fd, filler.address, PIECE)
+      const sent = send(fd, filler.address, FILLER)
       if (sent === -EAGAIN) break
       filled += sent
     }
