@@ -34,8 +34,10 @@ const extended: RequestForm = {
   size: NBD_EXTENDED_REQUEST_SIZE,
   magic: NBD_EXTENDED_REQUEST_MAGIC,
   decode: decodeExtendedRequest,
-  // A flag says so, also where it must not be set, or is missing.
-  hasPayload: ({ type, flags }) => (flags & NBD_CMD_FLAG_PAYLOAD_LEN) !== 0 && type !== NBD_CMD_DISC
+  // A flag says so, also where it must not be set. QEMU's client, up to version 10 at least, leaves it out of a WRITE; and
+  // what is to be written must not be taken for requests.
+  hasPayload: ({ type, flags }) =>
+    type === NBD_CMD_WRITE || ((flags & NBD_CMD_FLAG_PAYLOAD_LEN) !== 0 && type !== NBD_CMD_DISC)
 }
 
 export const requestForm = (mode: NBDMode): RequestForm => (mode === NBD_MODE_EXTENDED ? extended : compact)

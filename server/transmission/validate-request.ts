@@ -81,12 +81,9 @@ function findError(
 
   const allowed = allowedFlags.get(type)
   if (allowed === undefined) return refuse(NBD_EINVAL, 'unknown command')
-  if (mode === NBD_MODE_EXTENDED) {
-    const hasPayload = (flags & NBD_CMD_FLAG_PAYLOAD_LEN) !== 0
-    if (hasPayload !== (type === NBD_CMD_WRITE)) {
-      const flag = 'the PAYLOAD_LEN flag'
-      return refuse(NBD_EINVAL, hasPayload ? `${flag} does not belong to this command` : `${flag} is missing`)
-    }
+  if (mode === NBD_MODE_EXTENDED && (flags & NBD_CMD_FLAG_PAYLOAD_LEN) !== 0) {
+    if (type !== NBD_CMD_WRITE)
+      return refuse(NBD_EINVAL, 'the PAYLOAD_LEN flag does not belong to this command')
     flags &= ~NBD_CMD_FLAG_PAYLOAD_LEN
   }
   if ((flags & ~allowed) !== 0) {
