@@ -55,14 +55,15 @@ export function jsonOf(reported: ReportedExport): Record<string, unknown> {
 
 function linesOf(reported: ReportedExport): string[] {
   const { name, description, content, uri, contexts, size } = reported
-  const short = shortSize(size)
   const lines = [
     ...(description === '' ? [] : [`description: ${printable(description)}`]),
-    `export-size: ${size}${short === String(size) ? '' : ` (${short})`}`,
+    `export-size: ${bothSizes(size)}`,
     ...(content === undefined ? [] : [`content: ${content}`]),
     `uri: ${uri}`,
     ...(contexts === undefined ? [] : ['contexts:', ...contexts.map((context) => `\t${printable(context)}`)]),
-    ...Object.entries(facts(reported)).map(([key, value]) => `${key}: ${value}`)
+    ...Object.entries(facts(reported)).map(
+      ([key, value]) => `${key}: ${typeof value === 'number' ? bothSizes(value) : value}`
+    )
   ]
   return [`export=${JSON.stringify(printable(name))}:`, ...lines.map((line) => `\t${line}`)]
 }
@@ -91,6 +92,12 @@ const facts = ({
       }
     : {})
 })
+
+/** `1048576 (1M)`; once, where there is no shorter form. */
+function bothSizes(size: number): string {
+  const short = shortSize(size)
+  return short === String(size) ? short : `${size} (${short})`
+}
 
 /** `1M`, where the size is a whole number of such units; else all of its digits. */
 function shortSize(size: number): string {

@@ -63,7 +63,7 @@ const fullUri = (uri: string): string => formatUri(parseUri(uri))
 
 /** All about one export, on one connection: there may be servers that end with their first client. */
 async function asked(uri: string, content: boolean): Promise<ReportedServer> {
-  return withDisk(connect(uri, { metaContexts: [], listContexts: true }), async (disk) => {
+  return withDisk(connect(uri, { listContexts: true }), async (disk) => {
     const { exportName: name, description, size, flags, blockSizes, blockSizesAdvertised } = disk
     const { handshake, tls, packets, offeredContexts: contexts } = disk
     const found = content ? await contentOf(disk) : undefined

@@ -47,8 +47,8 @@ void t.test('info - prints what our server tells', async (t) => {
       '\tcan_trim: true',
       '\tcan_zero: true',
       '\tblock_size_minimum: 1',
-      '\tblock_size_preferred: 4096',
-      '\tblock_size_maximum: 33554432',
+      '\tblock_size_preferred: 4096 (4K)',
+      '\tblock_size_maximum: 33554432 (32M)',
       ''
     ].join('\n')
   )
