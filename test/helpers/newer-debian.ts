@@ -71,6 +71,9 @@ export interface NewerServer {
   /** Its Unix socket, for us. */
   socket: string
   uri: string
+  /** For other programs of Debian 13. */
+  uriInside: string
+  folder: SharedFolder
 }
 
 /**
@@ -91,7 +94,8 @@ export async function serveNewer(
     if (launched.ended) throw new Error(`${name} has ended: ${launched.stdout}${launched.stderr}`)
     return canConnect(socket)
   })
-  return { process: launched, socket, uri: `nbd+unix:///?socket=${socket}` }
+  const [uri, uriInside] = [socket, `${folder.inside}/s`].map((path) => `nbd+unix:///?socket=${path}`)
+  return { process: launched, socket, uri: uri!, uriInside: uriInside!, folder }
 }
 
 /** `nbdkit ARGS` */
