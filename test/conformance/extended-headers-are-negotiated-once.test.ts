@@ -20,7 +20,7 @@ import { option, request } from '../helpers/raw-wire.ts'
 const server = await Mqnbd.serve(t, ['memory:1M'])
 const READ = { type: NBD_CMD_READ, length: 1 }
 
-void t.test('R42 - EXTENDED_HEADERS is acknowledged, and a second one is invalid', async (t) => {
+void t.test('EXTENDED_HEADERS - is acknowledged, and a second one is invalid', async (t) => {
   const client = await RawClient.negotiate(t, server)
   t.equal(await client.askOnce(NBD_OPT_EXTENDED_HEADERS), NBD_REP_ACK)
   t.equal(await client.askOnce(NBD_OPT_EXTENDED_HEADERS), NBD_REP_ERR_INVALID)
@@ -29,7 +29,7 @@ void t.test('R42 - EXTENDED_HEADERS is acknowledged, and a second one is invalid
   t.ok((await client.call(READ)).chunks[0]?.requestOffset !== undefined, 'and the first one holds')
 })
 
-void t.test('R42 - EXTENDED_HEADERS with a payload is invalid and changes nothing', async (t) => {
+void t.test('EXTENDED_HEADERS - with a payload is invalid and changes nothing', async (t) => {
   const client = await RawClient.negotiate(t, server)
   for (const length of [1, 8, 65536])
     t.equal(await client.askOnce(NBD_OPT_EXTENDED_HEADERS, Buffer.alloc(length)), NBD_REP_ERR_INVALID)
@@ -38,7 +38,7 @@ void t.test('R42 - EXTENDED_HEADERS with a payload is invalid and changes nothin
   t.equal((await client.call(READ)).chunks.length, 0)
 })
 
-void t.test('R42 - STRUCTURED_REPLY may come before, and not after, where it changes nothing', async (t) => {
+void t.test('STRUCTURED_REPLY - may come before, and not after, where it changes nothing', async (t) => {
   const client = await RawClient.negotiate(t, server)
   await client.negotiateStructured()
   await client.negotiateExtended()
@@ -52,7 +52,7 @@ void t.test('R42 - STRUCTURED_REPLY may come before, and not after, where it cha
   t.ok((await client.call(READ)).chunks[0]?.requestOffset !== undefined)
 })
 
-void t.test('R42 - extended headers bring what structured replies bring: DF, and contexts', async (t) => {
+void t.test('extended headers - bring what structured replies bring: DF, and contexts', async (t) => {
   const client = await RawClient.negotiate(t, server)
   await client.negotiateExtended()
   t.ok((await client.go('', [], NBD_OPT_INFO)).flags & NBD_FLAG_SEND_DF)
@@ -61,7 +61,7 @@ void t.test('R42 - extended headers bring what structured replies bring: DF, and
   t.ok((await client.go('')).flags & NBD_FLAG_SEND_DF)
 })
 
-void t.test('R42 - contexts that were chosen before hold on', async (t) => {
+void t.test('extended headers - contexts that were chosen before hold on', async (t) => {
   const client = await RawClient.negotiate(t, server)
   await client.negotiateStructured()
   const [id] = (await client.setMeta('', ['base:allocation'])).values()
@@ -72,7 +72,7 @@ void t.test('R42 - contexts that were chosen before hold on', async (t) => {
   t.strictSame([...extents.keys()], [id])
 })
 
-void t.test('R42 - EXPORT_NAME behind it ends the connection', async (t) => {
+void t.test('extended headers - EXPORT_NAME behind it ends the connection', async (t) => {
   const client = await RawClient.negotiate(t, server)
   await client.negotiateExtended()
   client.send(option(NBD_OPT_EXPORT_NAME))

@@ -32,7 +32,7 @@ const servers = {
 const LENGTHS = [1, 511, 512, 4096, 32 * KiB - 1, 32 * KiB, 100_001, 128 * KiB - 40, 128 * KiB, MiB, 3 * MiB]
 
 for (const [kind, server] of Object.entries(servers)) {
-  void t.test(`R43 - extended READs of any length bring all of the data (${kind})`, async (t) => {
+  void t.test(`R18 - extended READs of any length bring all of the data (${kind})`, async (t) => {
     const client = await RawClient.transmit(t, server, { extended: true })
     t.equal((await client.call({ type: NBD_CMD_WRITE, payload: content })).error, 0)
     for (const length of LENGTHS) {
@@ -49,7 +49,7 @@ for (const [kind, server] of Object.entries(servers)) {
   })
 }
 
-void t.test('R43 - every command is answered by extended chunks, never by a simple reply', async (t) => {
+void t.test('R18 - every command is answered by extended chunks, never by a simple reply', async (t) => {
   const client = await RawClient.transmit(t, servers.memory, { extended: true, meta: ['base:allocation'] })
   const types: Record<number, number> = {
     [NBD_CMD_READ]: NBD_REPLY_TYPE_OFFSET_DATA,
@@ -84,7 +84,7 @@ void t.test('R43 - every command is answered by extended chunks, never by a simp
   t.strictSame([empty.error, empty.chunks[0]?.type], [0, NBD_REPLY_TYPE_NONE], 'a READ of nothing')
 })
 
-void t.test('R43 - an error repeats any offset, also one of more than 53 bits', async (t) => {
+void t.test('R18 - an error repeats any offset, also one of more than 53 bits', async (t) => {
   const client = await RawClient.transmit(t, servers.memory, { extended: true })
   for (const offset of [4n * BigInt(MiB), (1n << 53n) + 1n, 1n << 63n, (1n << 64n) - 1n]) {
     for (const [type, error] of [

@@ -1,7 +1,11 @@
 import t from 'tap'
 import type { RequestHeader } from '../../../../shared/protocol/messages/request.ts'
 import { validateRequest, type Served } from '../../../../server/transmission/validate-request.ts'
-import { NBD_MODE_SIMPLE, NBD_MODE_STRUCTURED } from '../../../../shared/protocol/nbd-mode.ts'
+import {
+  NBD_MODE_EXTENDED,
+  NBD_MODE_SIMPLE,
+  NBD_MODE_STRUCTURED
+} from '../../../../shared/protocol/nbd-mode.ts'
 import {
   NBD_CMD_BLOCK_STATUS,
   NBD_CMD_CACHE,
@@ -136,3 +140,42 @@ void t.test('validateRequest - on an export of the largest size sums stay exact'
   t.match(validateRequest(read(size - 1, 2), { ...served, size }), { error: NBD_EINVAL })
   t.match(validateRequest(read(size, 0xffffffff), { ...served, size }), { error: NBD_EINVAL })
 })
+
+void t.test('extended headers - PAYLOAD_LEN belongs to WRITE, where it may be missing', async (t) => {
+  const extended: Served = { ...served, mode: NBD_MODE_EXTENDED }
+  const header = { flags: 0, offset: 0, length: 512, cookieHigh: 0, cookieLow: 0 }
+  for (let type = 0; type < 10; type++) {
+    if (type === 2) continue
+    const reason = validateRequest({ ...header, type, flags: 1 << 5 }, extended)?.reason
+    if (type === 1) t.equal(reason, undefined)
+    else t.match(reason, /PAYLOAD_LEN|unknown command/, `command ${type}`)
+    t.match(validateRequest({ ...header, type, flags: 1 << 5 }, served)?.error, 22, `compact command ${type}`)
+  }
+  t.equal(validateRequest({ ...header, type: 1 }, extended), undefined)
+})
+
+void t.test(
+  'extended headers - lengths are bounded by the export alone, but for READ and WRITE',
+  async (t) => {
+    const size = 2 ** 50
+    const extended: Served = { ...served, size, mode: NBD_MODE_EXTENDED }
+    const header = { flags: 0, offset: 0, length: size, cookieHigh: 0, cookieLow: 0 }
+    for (const type of [4, 5, 6, 7]) {
+      t.equal(validateRequest({ ...header, type }, extended), undefined)
+      for (const [offset, length] of [
+        [0, size + 1],
+        [1, size],
+        [0, Infinity],
+        [Infinity, 1],
+        [Infinity, Infinity],
+        [2 ** 53 - 1, 2 ** 53 - 1]
+      ] as const)
+        t.ok(
+          validateRequest({ ...header, type, offset, length }, extended),
+          `${type}: ${length} at ${offset}`
+        )
+    }
+    for (const type of [0, 1])
+      t.match(validateRequest({ ...header, type }, extended)?.reason, /more than the maximum/)
+  }
+)
