@@ -6,11 +6,11 @@
 import { aioWaitKick } from '../../shared/aio/aio-wait.ts'
 import { BottomHalf, type BottomHalfHandle } from '../../shared/aio/bottom-half.ts'
 import { reason } from '../../shared/errors/system-error.ts'
+import { ReadAhead } from '../../shared/io/read-ahead.ts'
 import type { IOThread } from '../../shared/iothread/io-thread.ts'
 import { log } from '../../shared/log/log.ts'
 import { closeFd } from '../../shared/syscall/fd.ts'
 import { ConnectionState } from '../transmission/connection-state.ts'
-import { ReadAhead } from '../transmission/read-ahead.ts'
 import { notTaken } from './hand-over.ts'
 import { ABORT_CONNECTION, JOIN_CONNECTION, SHARE_CONNECTION } from './serve-connection.ts'
 

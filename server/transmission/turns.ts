@@ -10,12 +10,12 @@
 import { Coroutine, type CoroutineFn, type CoroutineHandle } from '../../shared/coroutine/coroutine.ts'
 import { grant } from '../../shared/coroutine/waiter.ts'
 import type { QIOChannelSocket } from '../../shared/io/channel-socket.ts'
+import type { ReadAhead } from '../../shared/io/read-ahead.ts'
 import type { WindowReader } from '../../shared/io/window-reader.ts'
 import { NBD_CMD_DISC } from '../../shared/protocol/constants.ts'
 import { NBD_MAX_BUFFER_SIZE } from '../../shared/protocol/limits.ts'
 import { newRequest } from '../../shared/protocol/messages/request.ts'
 import type { ConnectionState } from './connection-state.ts'
-import type { ReadAhead } from './read-ahead.ts'
 import type { RequestForm } from './request-form.ts'
 import { countHandOver } from './thread-counters.ts'
 

@@ -3,8 +3,8 @@
  *
  * Whoever has the turn may use it.
  */
-import { bugError } from '../../shared/errors/nbd-error.ts'
-import { WINDOW_SIZE } from '../../shared/io/receive-window.ts'
+import { bugError } from '../errors/nbd-error.ts'
+import { WINDOW_SIZE } from './receive-window.ts'
 
 const LENGTH = 0
 const HEADER = 4
