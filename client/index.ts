@@ -14,7 +14,7 @@ import { openSet, type ConnectionOptions } from './connection/open-set.ts'
 import type { Open } from './connection/opening.ts'
 import { targetOf, type ConnectTarget } from './connection/target.ts'
 import { exportListing, type ExportListing } from './export-listing.ts'
-import { NBDDisk, type DiskOptions } from './nbd-disk.ts'
+import { NBDDisk, type DiskHandle, type DiskOptions } from './nbd-disk.ts'
 import { NBD_HANDSHAKE_TIMEOUT_MS } from './negotiation/limits.ts'
 import { checkedContexts } from './negotiation/opt-meta-context.ts'
 import { checkTimeout } from './transmission/cancellation.ts'
@@ -67,6 +67,18 @@ export async function connect(to: string | ConnectTarget, options: ConnectOption
 }
 
 /**
+ * A disk that another thread has opened, in this one.
+ *
+ *   const handle = await disk.share()
+ *   worker.postMessage(handle)
+ *   // in the worker:
+ *   const disk = attach(handle)
+ *
+ * @see NBDDisk.attach
+ */
+export const attach = (handle: DiskHandle): NBDDisk => NBDDisk.attach(handle)
+
+/**
  * What exports a server has, and what each of them is; in the server's order.
  *
  * @param of the server; what export it names does not matter
@@ -104,6 +116,7 @@ export type { NBDFlags } from './flags.ts'
 export {
   NBDDisk,
   type BlockStatusOptions,
+  type DiskHandle,
   type DiskOptions,
   type WriteOptions,
   type ZeroOptions

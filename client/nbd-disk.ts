@@ -9,12 +9,14 @@
  * If it was not sent yet, it never is; otherwise the server goes on with it: so what was to be written may have been, or
  * may be a while later, also over what is written there by then. The connection lives on.
  *
- * @context the thread that connected
+ * Other threads use the same disk by `share` and `attach`.
+ *
+ * @context the thread that connected, or attached
  */
 import { constants } from 'node:os'
 import type { Readable, Writable } from 'node:stream'
 import { isUint8Array } from 'node:util/types'
-import { NBDError } from '../shared/errors/nbd-error.ts'
+import { configError, NBDError } from '../shared/errors/nbd-error.ts'
 import {
   BASE_ALLOCATION,
   NBD_CMD_BLOCK_STATUS,
@@ -25,7 +27,7 @@ import {
 } from '../shared/protocol/constants.ts'
 import type { BlockSizes } from '../shared/protocol/messages/export-info.ts'
 import { NBD_PACKETS, type NBDPackets } from '../shared/protocol/nbd-mode.ts'
-import type { ConnectionSet, ConnectionState } from './connection/connection-set.ts'
+import { ConnectionSet, type ConnectionState, type SharedSetHandle } from './connection/connection-set.ts'
 import type { Target } from './connection/target.ts'
 import { blocksOf } from './disk/blocks.ts'
 import { AlignedIO, type DiskIO } from './disk/disk-io.ts'
@@ -59,6 +61,11 @@ export interface DiskOptions {
   unaligned?: 'refuse' | 'widen' | undefined
   /** For each call that gives no `timeoutMs` of its own; without it there is no limit. */
   timeoutMs?: number | undefined
+}
+
+/** A disk as another thread is given it: postable, any number of times, and good for as long as somebody has the disk. */
+export interface DiskHandle extends SharedSetHandle {
+  timeoutMs: number | undefined
 }
 
 export interface WriteOptions extends CallOptions {
@@ -103,6 +110,7 @@ export class NBDDisk {
   readonly #target: Pick<Target, 'close'>
   readonly #timeoutMs: number | undefined
   readonly #io: DiskIO
+  readonly #widens: boolean
   /** Blocks that calls are made of. */
   readonly #blockSize: number
   readonly #barrier = new WriteBarrier()
@@ -130,8 +138,21 @@ export class NBDDisk {
     this.#connections = connections
     this.#target = target
     this.#timeoutMs = timeoutMs
+    this.#widens = widens
     this.#io = widens ? new WidenedIO(connections) : new AlignedIO(connections)
     this.#blockSize = widens ? 1 : minimum
+  }
+
+  /**
+   * The disk in this thread, by a handle that `share` has made in another, or in this one. All share the connection; each
+   * is to be closed, and what one does in no way depends on the others.
+   *
+   * @throws NBDError of kind `transport` or `protocol` when the disk was closed, or its connection lost; of kind `request`
+   *   (EMFILE), or when too many share it
+   */
+  static attach(handle: DiskHandle): NBDDisk {
+    const nothing = { close: async () => undefined }
+    return new NBDDisk(ConnectionSet.attach(handle), nothing, { timeoutMs: handle.timeoutMs })
   }
 
   get readOnly(): boolean {
@@ -284,9 +305,32 @@ export class NBDDisk {
     return webWritable(this, options)
   }
 
-  /** Waits for the replies to all calls in flight, and disconnects. Further calls fail. Never fails itself. */
+  /**
+   * Lets other threads use the disk, by its connection: each sends requests and gets their replies by itself. Calls in
+   * flight are answered first; new ones wait meanwhile.
+   *
+   * @returns for `attach`, in other threads
+   * @throws NBDError of kind `config` when it cannot be shared: with TLS, over anything but a socket, with
+   *   `reconnectDelayMs`, or when calls are widened; of another kind when the connection is lost
+   */
+  async share(): Promise<DiskHandle> {
+    // Threads do not keep out of each other's blocks.
+    if (this.#widens) throw configError('a disk whose calls are widened cannot be shared by threads')
+    return { ...(await this.#connections.share()), timeoutMs: this.#timeoutMs }
+  }
+
+  /**
+   * Waits for the replies to all calls in flight, and disconnects; a connection that other threads use goes on until the
+   * last of them is closed. Further calls fail. Never fails itself.
+   */
   async close(): Promise<void> {
     await this.#connections.close()
+    await this.#target.close()
+  }
+
+  /** As `close`, for this disk and all that share its connection: they are closed, too. */
+  async closeAll(): Promise<void> {
+    await this.#connections.close(true)
     await this.#target.close()
   }
 

@@ -15,17 +15,24 @@
  * @context the thread that connected
  * @see reconnect-delay of QEMU's nbd driver
  */
-import { bugError, NBDError } from '../../shared/errors/nbd-error.ts'
+import { bugError, configError, NBDError } from '../../shared/errors/nbd-error.ts'
 import type { Negotiated } from '../negotiation/negotiated.ts'
+import type { SharedConnectionHandle } from '../sharing/shared-connection.ts'
 import type { Cancellation } from '../transmission/cancellation.ts'
 import { describe, type Command, type Status } from '../transmission/pending-request.ts'
 import { ESHUTDOWN } from '../transmission/reply-error.ts'
 import { withContext } from '../with-context.ts'
-import type { Connection } from './connection.ts'
+import { Connection } from './connection.ts'
 import { Line } from './line.ts'
 import { mayPass, type Open } from './opening.ts'
 
 export type ConnectionState = 'READY' | 'CONNECTING' | 'DEAD' | 'CLOSED'
+
+/** Connections as another thread is given them: postable. */
+export interface SharedSetHandle {
+  connections: SharedConnectionHandle[]
+  negotiated: Negotiated
+}
 
 interface Waiter {
   resolve: () => void
@@ -97,11 +104,42 @@ export class ConnectionSet {
     }
   }
 
-  /** Takes no more requests, waits for replies to those in flight, and takes leave. Never fails. */
-  async close(): Promise<void> {
+  /**
+   * Lets other threads take part in all connections.
+   *
+   * @throws NBDError of kind `config` when they cannot be shared; of another kind when one has ended
+   */
+  async share(): Promise<SharedSetHandle> {
+    if (this.#delayMs > 0) throw configError('connections that are made again cannot be shared by threads')
+    if (this.#closed) throw withContext('sharing', this.#reason())
+    const connections = await Promise.all(this.#lines.map(({ connection }) => connection.share()))
+    return { connections, negotiated: this.negotiated }
+  }
+
+  /** Takes part in connections that another thread has opened. @throws NBDError as `Connection.attach` */
+  static attach({ connections, negotiated }: SharedSetHandle): ConnectionSet {
+    const attached: Connection[] = []
+    try {
+      for (const handle of connections) attached.push(Connection.attach(handle, negotiated))
+    } catch (error) {
+      for (const connection of attached) void connection.close()
+      throw error
+    }
+    const open = (): never => {
+      throw bugError('a shared connection is opened')
+    }
+    return new ConnectionSet(attached, open, 0, 0)
+  }
+
+  /**
+   * Takes no more requests, waits for replies to those in flight, and takes leave. Never fails.
+   *
+   * @param everywhere in all threads that share the connections
+   */
+  async close(everywhere = false): Promise<void> {
     if (this.state !== 'DEAD') this.#closed = true
     this.#changed()
-    await Promise.all(this.#lines.map((line) => line.close()))
+    await Promise.all(this.#lines.map((line) => line.close(everywhere)))
   }
 
   #leastLoaded(): Line | undefined {

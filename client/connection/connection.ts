@@ -9,14 +9,17 @@
  */
 import { constants } from 'node:os'
 import { Coroutine } from '../../shared/coroutine/coroutine.ts'
-import { bugError, NBDError } from '../../shared/errors/nbd-error.ts'
+import { bugError, configError, NBDError } from '../../shared/errors/nbd-error.ts'
+import { QIOChannelSocket } from '../../shared/io/channel-socket.ts'
 import type { QIOChannel } from '../../shared/io/channel.ts'
 import { WindowReader } from '../../shared/io/window-reader.ts'
 import { NBD_EOVERFLOW } from '../../shared/protocol/constants.ts'
 import { negotiate, type Wishes } from '../negotiation/newstyle.ts'
 import type { Negotiated } from '../negotiation/negotiated.ts'
 import type { Negotiating } from '../negotiation/negotiating.ts'
+import { SharedConnection, type SharedConnectionHandle } from '../sharing/shared-connection.ts'
 import type { Cancellation } from '../transmission/cancellation.ts'
+import { NBD_LEAVE_TIMEOUT_MS } from '../transmission/limits.ts'
 import { describe, type Command, type Status } from '../transmission/pending-request.ts'
 import { ESHUTDOWN } from '../transmission/reply-error.ts'
 import { Transmission } from '../transmission/transmission.ts'
@@ -36,11 +39,17 @@ export class Connection {
   #state: 'READY' | 'DEAD' | 'CLOSED' = 'READY'
   #reason: NBDError | undefined
 
-  private constructor({ channel, reader }: Negotiating, negotiated: Negotiated, secure: boolean) {
+  private constructor(
+    channel: QIOChannel,
+    transmission: Transmission,
+    negotiated: Negotiated,
+    secure: boolean
+  ) {
     this.negotiated = negotiated
     this.tls = secure
     this.#channel = channel
-    this.#transmission = new Transmission(channel, reader, negotiated)
+    this.#transmission = transmission
+    transmission.onEnding = () => void this.close()
     this.ended = this.#run()
   }
 
@@ -69,7 +78,9 @@ export class Connection {
         timeoutMs,
         signal
       )
-      const connection = new Connection(negotiating, negotiated, target.secure ?? target.tls !== undefined)
+      const transmission = new Transmission(negotiating.channel, negotiating.reader, negotiated)
+      const secure = target.secure ?? target.tls !== undefined
+      const connection = new Connection(negotiating.channel, transmission, negotiated, secure)
       if (Number.isSafeInteger(negotiated.size)) return connection
       await connection.close()
       throw new NBDError('request', 'the export is larger than 2^53 - 1 bytes, which is not supported', {
@@ -82,6 +93,37 @@ export class Connection {
       const why = lost ? await target.explain?.() : undefined
       throw withContext(`cannot open '${target.name}'${why === undefined ? '' : `: ${why}`}`, error)
     }
+  }
+
+  /**
+   * Takes part in a connection that another thread has opened, or this one.
+   *
+   * @param handle from `share`
+   * @param negotiated what that connection was negotiated to be
+   * @returns a connection that is READY
+   * @throws NBDError of kind `transport` when it has ended; of kind `request` (EMFILE), or when too many take part
+   */
+  static attach(handle: SharedConnectionHandle, negotiated: Negotiated): Connection {
+    const { part, channel } = SharedConnection.join(handle)
+    const transmission = new Transmission(channel, new WindowReader(channel), negotiated)
+    transmission.join(part, channel)
+    return new Connection(channel, transmission, negotiated, false)
+  }
+
+  /**
+   * Lets other threads take part. Requests that are in flight are answered first; new ones wait meanwhile.
+   *
+   * @returns what `attach` needs: postable, any number of times, and good for as long as somebody takes part
+   * @throws NBDError of kind `config` when such a connection cannot be shared; of another kind when it has ended
+   */
+  async share(): Promise<SharedConnectionHandle> {
+    if (!(this.#channel instanceof QIOChannelSocket)) {
+      const text = this.tls ? 'with TLS' : 'that is not a TCP or Unix socket'
+      throw configError(`a connection ${text} cannot be shared by threads`)
+    }
+    if (this.#state === 'CLOSED') throw new NBDError('transport', 'the connection was closed')
+    if (this.#reason) throw this.#reason
+    return (await this.#transmission.share(this.#channel)).handle
   }
 
   /** Requests that the server has not answered yet. */
@@ -120,6 +162,12 @@ export class Connection {
       await this.#disconnect()
     }
     await this.ended
+  }
+
+  /** As `close`, in all threads that take part: each answers its calls in flight, and leaves. Never fails. */
+  async closeAll(): Promise<void> {
+    await this.#transmission.shared?.end(NBD_LEAVE_TIMEOUT_MS)
+    await this.close()
   }
 
   async #run(): Promise<void> {

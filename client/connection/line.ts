@@ -70,11 +70,15 @@ export class Line {
     void this.#reconnect(this.#reconnecting)
   }
 
-  /** Takes no more requests, waits for those in flight, and takes leave. Never fails. */
-  async close(): Promise<void> {
+  /**
+   * Takes no more requests, waits for those in flight, and takes leave. Never fails.
+   *
+   * @param everywhere in all threads that share the connection
+   */
+  async close(everywhere: boolean): Promise<void> {
     this.#abort.abort()
     if (this.#state === 'CONNECTING') this.#change('DEAD')
-    await this.#connection.close()
+    await (everywhere ? this.#connection.closeAll() : this.#connection.close())
   }
 
   async #reconnect({ open, timeoutMs }: Reconnecting): Promise<void> {

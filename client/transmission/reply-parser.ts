@@ -75,6 +75,7 @@ export class ReplyParser {
   #extents: number[] = []
   /** Bytes that the extents so far describe. */
   #covered = 0
+  #elsewhere: number | undefined
 
   /** @param mode what was negotiated: no other form of replies is taken */
   constructor(table: CookieTable, mode: NBDMode, contexts: MetaContexts) {
@@ -87,6 +88,11 @@ export class ReplyParser {
   /** STATE_REPLY between two replies, or two chunks. */
   get state(): ReplyState {
     return this.#state
+  }
+
+  /** Why it consumed no more: the next reply is for this other part of the connection. */
+  get elsewhere(): number | undefined {
+    return this.#elsewhere
   }
 
   /**
@@ -112,6 +118,7 @@ export class ReplyParser {
    * @throws NBDError of kind `protocol`; the stream is then out of step for good
    */
   consume(buf: Buffer, start: number, end: number): number {
+    this.#elsewhere = undefined
     for (let at = start; ;) {
       const next = this.#step(buf, at, end)
       if (next === at) return at
@@ -157,27 +164,29 @@ export class ReplyParser {
       if (magic !== NBD_EXTENDED_REPLY_MAGIC)
         throw protocolError(`wrong reply magic 0x${magic.toString(16)}: extended headers were negotiated`)
       if (there < NBD_EXTENDED_CHUNK_SIZE) return at
-      this.#takeExtendedChunk(buf, at)
-      return at + NBD_EXTENDED_CHUNK_SIZE
+      return this.#takeExtendedChunk(buf, at) ? at + NBD_EXTENDED_CHUNK_SIZE : at
     }
     if (magic === NBD_SIMPLE_REPLY_MAGIC) {
       if (there < NBD_SIMPLE_REPLY_SIZE) return at
-      this.#takeSimpleReply(buf, at)
-      return at + NBD_SIMPLE_REPLY_SIZE
+      return this.#takeSimpleReply(buf, at) ? at + NBD_SIMPLE_REPLY_SIZE : at
     }
     if (magic === NBD_STRUCTURED_REPLY_MAGIC && this.#mode === NBD_MODE_STRUCTURED) {
       if (there < NBD_CHUNK_SIZE) return at
       const chunk = decodeChunk(buf, at)!
-      this.#takeChunk(chunk, this.#find(chunk.cookieHigh, chunk.cookieLow))
+      const request = this.#find(chunk.cookieHigh, chunk.cookieLow)
+      if (!request) return at
+      this.#takeChunk(chunk, request)
       return at + NBD_CHUNK_SIZE
     }
     const why = magic === NBD_STRUCTURED_REPLY_MAGIC ? ': structured replies were not negotiated' : ''
     throw protocolError(`wrong reply magic 0x${magic.toString(16)}${why}`)
   }
 
-  #takeSimpleReply(buf: Buffer, at: number): void {
+  /** @returns false when it is another's */
+  #takeSimpleReply(buf: Buffer, at: number): boolean {
     const { error, cookieHigh, cookieLow } = decodeSimpleReply(buf, at)!
     const request = this.#find(cookieHigh, cookieLow)
+    if (!request) return false
     const { command } = request
     this.#isLast = true
     if (error === NBD_OK && command.type === NBD_CMD_READ) {
@@ -187,19 +196,23 @@ export class ReplyParser {
       this.#at = 0
       this.#left = command.length
       this.#state = STATE_DATA
-      return
+      return true
     }
     if (error !== NBD_OK) request.error ??= replyError(command, error, '')
     this.#endPayload()
+    return true
   }
 
-  #takeExtendedChunk(buf: Buffer, at: number): void {
+  /** @returns false when it is another's */
+  #takeExtendedChunk(buf: Buffer, at: number): boolean {
     const chunk = decodeExtendedChunk(buf, at)!
     const request = this.#find(chunk.cookieHigh, chunk.cookieLow)
+    if (!request) return false
     const { command } = request
     if (chunk.offset !== command.offset)
       throw protocolError(`a chunk with the offset ${chunk.offset} in the reply to ${describe(command)}`)
     this.#takeChunk(chunk, request)
+    return true
   }
 
   #takeChunk(chunk: Chunk, request: PendingRequest): void {
@@ -210,8 +223,13 @@ export class ReplyParser {
     if (chunk.length === 0) this.#endPayload()
   }
 
-  #find(cookieHigh: number, cookieLow: number): PendingRequest {
+  /** @returns undefined when it is another's */
+  #find(cookieHigh: number, cookieLow: number): PendingRequest | undefined {
     const request = this.#table.find(cookieHigh, cookieLow)
+    if (typeof request === 'number') {
+      this.#elsewhere = request
+      return undefined
+    }
     if (!request) {
       const hex = [cookieHigh, cookieLow].map((half) => half.toString(16).padStart(8, '0')).join('')
       throw protocolError(`a reply with the cookie 0x${hex}, for which no request is in flight`)

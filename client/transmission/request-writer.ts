@@ -5,10 +5,13 @@
  * are copied in between, large ones go along without being copied. Where the channel is full, what follows waits, not
  * built yet: so it can be withdrawn. What is built and not sent is then one request at the most, which has begun.
  *
+ * When several threads share the connection, one sends at a time: until nothing is left to send, or to be sent.
+ *
  * @context the connection's thread
  */
 import { CoQueue } from '../../shared/coroutine/co-queue.ts'
 import { Coroutine, type CoroutineFn } from '../../shared/coroutine/coroutine.ts'
+import type { QIOChannelSocket } from '../../shared/io/channel-socket.ts'
 import { QIO_CHANNEL_ERR_BLOCK, type IOVec, type QIOChannel } from '../../shared/io/channel.ts'
 import { giveMemory, takeMemory } from '../../shared/io/memory-pool.ts'
 import { NBD_CMD_FLAG_PAYLOAD_LEN } from '../../shared/protocol/constants.ts'
@@ -19,6 +22,7 @@ import {
 import { encodeRequest, NBD_REQUEST_SIZE } from '../../shared/protocol/messages/request.ts'
 import { NBD_MODE_EXTENDED, type NBDMode } from '../../shared/protocol/nbd-mode.ts'
 import { Memory } from '../../shared/syscall/memory.ts'
+import type { Role } from '../sharing/role.ts'
 import { cookieHalves } from './cookie-table.ts'
 import type { PendingRequest } from './pending-request.ts'
 
@@ -48,6 +52,7 @@ export class RequestWriter {
   #busy = false
   #scheduled = false
   #broken = false
+  #shared: { role: Role; socket: QIOChannelSocket } | undefined
 
   /** @param onError told once, when the connection can take no more requests */
   constructor(channel: QIOChannel, mode: NBDMode, onError: (error: unknown) => void) {
@@ -68,6 +73,21 @@ export class RequestWriter {
     if (this.#scheduled) return
     this.#scheduled = true
     queueMicrotask(() => this.#flush())
+  }
+
+  /** From now on others send, too: whoever has the role. Nothing is to be sent just now. @param socket the channel */
+  share(role: Role, socket: QIOChannelSocket): void {
+    this.#shared = { role, socket }
+  }
+
+  /** Nobody else sends any more. */
+  endSharing(): void {
+    this.#shared = undefined
+  }
+
+  /** It may be our turn to send. */
+  look(): void {
+    if (this.#shared?.role.isMine) this.#flush()
   }
 
   /**
@@ -99,9 +119,13 @@ export class RequestWriter {
 
   #flush(): void {
     this.#scheduled = false
-    if (this.#busy) return
+    if (this.#busy || this.#broken) return
+    if (this.#shared && this.#waiting.length > 0 && !this.#shared.role.take()) return
     try {
-      if (this.#sendNow()) return
+      if (this.#sendNow()) {
+        this.#shared?.role.release()
+        return
+      }
     } catch (error) {
       this.#break(error)
       return
@@ -118,10 +142,11 @@ export class RequestWriter {
       this.#break(error)
     }
     this.#busy = false
+    this.#shared?.role.release()
     this.#allSent.restartAll()
   }
 
-  /** @returns false when the channel is full */
+  /** @returns false when the channel is full, or what it has taken must be sent before others send */
   #sendNow(): boolean {
     while (this.#pieces.length > 0 || this.#build()) {
       const sent = this.#channel.writev(this.#pieces)
@@ -131,7 +156,7 @@ export class RequestWriter {
       }
       this.#advance(sent)
     }
-    return true
+    return !this.#shared?.socket.sending
   }
 
   /** Builds as many requests as fit in one arena. @returns false when there are none */

@@ -1,23 +1,37 @@
 /**
  * The transmission phase of one connection: sends requests, and receives their replies, in whatever order they come.
  *
- * @context the connection's thread
+ * Several threads can share the connection; each has a Transmission of its own, for its own requests.
+ *
+ * @context the thread of the requests
  */
 import { Coroutine, type CoroutineFn } from '../../shared/coroutine/coroutine.ts'
 import { NBDError } from '../../shared/errors/nbd-error.ts'
 import { QIO_CHANNEL_ERR_BLOCK, type QIOChannel } from '../../shared/io/channel.ts'
-import type { WindowReader } from '../../shared/io/window-reader.ts'
+import type { QIOChannelSocket } from '../../shared/io/channel-socket.ts'
+import { WOKEN, type WindowReader } from '../../shared/io/window-reader.ts'
 import { NBD_CMD_DISC } from '../../shared/protocol/constants.ts'
 import type { Negotiated } from '../negotiation/negotiated.ts'
+import { SharedConnection } from '../sharing/shared-connection.ts'
 import type { Cancellation } from './cancellation.ts'
 import { CookieTable } from './cookie-table.ts'
 import { NBD_LEAVE_TIMEOUT_MS } from './limits.ts'
 import { PendingRequest, type Command, type Status } from './pending-request.ts'
+import { ReceiveTurn } from './receive-turn.ts'
 import { ReplyParser } from './reply-parser.ts'
 import { RequestWriter } from './request-writer.ts'
 import { STATE_REPLY } from './states.ts'
 
 const DISC: Command = { type: NBD_CMD_DISC, flags: 0, offset: 0, length: 0 }
+
+/** What a Transmission has when its connection is shared. */
+interface Sharing {
+  readonly connection: SharedConnection
+  readonly socket: QIOChannelSocket
+  readonly turn: ReceiveTurn
+  /** Replies are still to come. */
+  readonly waits: () => boolean
+}
 
 export class Transmission {
   readonly #channel: QIOChannel
@@ -25,7 +39,12 @@ export class Transmission {
   readonly #table = new CookieTable()
   readonly #parser: ReplyParser
   readonly #writer: RequestWriter
+  #sharing: Sharing | undefined
+  #ended: Promise<NBDError> | undefined
   #error: NBDError | undefined
+
+  /** Called when a shared connection is to end: `disconnect` is to follow. */
+  onEnding: (() => void) | undefined
 
   constructor(
     channel: QIOChannel,
@@ -55,8 +74,8 @@ export class Transmission {
         request.abandon(this.#error)
         return
       }
-      this.#table.add(request)
-      this.#writer.add(request)
+      if (this.#table.add(request)) this.#writer.add(request)
+      if (this.#sharing) this.#receiveFor(this.#sharing)
       if (cancellation) request.watch(cancellation, (reason) => this.#giveUp(request, reason))
     })
   }
@@ -66,48 +85,88 @@ export class Transmission {
     return this.#table.size
   }
 
-  /** Waits for all replies that somebody waits for, and takes leave; the server is to close the connection. Never fails. */
-  async disconnect(): Promise<void> {
-    await this.#table.whenAnswered()
-    // A server that has stopped reading would let us wait for ever.
-    const timer = setTimeout(() => this.#channel.shutdown('both'), NBD_LEAVE_TIMEOUT_MS)
-    const ignore = (): void => undefined
-    this.#writer.add(new PendingRequest(DISC, ignore, ignore))
-    await Coroutine.start(() => this.#writer.drain())
-    clearTimeout(timer)
+  /** Whether other threads may take part. */
+  get shared(): SharedConnection | undefined {
+    return this.#sharing?.connection
   }
 
   /**
-   * Receives replies until the connection ends; every request in flight is then rejected, with the reason.
+   * Lets other threads take part from now on. Requests that are in flight are answered first; new ones wait meanwhile.
+   *
+   * @param socket the channel
+   * @throws NBDError when the connection has ended; of kind `request` (EMFILE)
+   */
+  async share(socket: QIOChannelSocket): Promise<SharedConnection> {
+    await this.#table.hold()
+    try {
+      if (this.#error) throw this.#error
+      // Somebody else may have asked for it at the same time.
+      return this.shared ?? this.#begin(SharedConnection.begin(socket), socket)
+    } finally {
+      this.#table.release()
+      this.#sendHeld()
+    }
+  }
+
+  /** Takes part in a connection that another thread has begun; before `run`. */
+  join(connection: SharedConnection, socket: QIOChannelSocket): void {
+    this.#begin(connection, socket)
+  }
+
+  /** Waits for all replies that somebody waits for, and takes leave; the server is to close the connection. Never fails. */
+  async disconnect(): Promise<void> {
+    await this.#table.whenAnswered()
+    if (this.#sharing) {
+      const stuck = new NBDError('transport', 'the server does not go on in the middle of a reply')
+      const timer = setTimeout(() => this.#fail(stuck), NBD_LEAVE_TIMEOUT_MS)
+      this.#sharing.turn.leave()
+      await this.#ended
+      clearTimeout(timer)
+    } else {
+      await this.#sendDisc()
+    }
+  }
+
+  /**
+   * Receives replies until the connection ends, here at least; every request in flight is then rejected, with the reason.
    *
    * @returns why it ended: an error of kind `protocol` or `transport`
    */
-  async run(): Promise<NBDError> {
+  run(): Promise<NBDError> {
+    return (this.#ended = this.#run())
+  }
+
+  async #run(): Promise<NBDError> {
     try {
       await Coroutine.start(() => this.#receive())
     } catch (error) {
       this.#fail(error)
     }
-    this.#table.abandonAll(this.#error!)
-    return this.#error!
+    await this.#leave()
+    this.#error ??= new NBDError('transport', 'the connection was closed')
+    this.#table.abandonAll(this.#error)
+    return this.#error
   }
 
-  *#receive(): CoroutineFn<never> {
+  /** @returns when other parts of the connection go on without this one */
+  *#receive(): CoroutineFn {
     try {
-      return yield* this.#receiveReplies()
+      yield* this.#receiveReplies()
     } finally {
       // The window is the whole thread's: others must not find what we have not consumed.
       this.#reader.window.clear()
     }
   }
 
-  *#receiveReplies(): CoroutineFn<never> {
+  *#receiveReplies(): CoroutineFn {
     const { window } = this.#reader
     const { memory } = window
     const parser = this.#parser
     for (;;) {
+      if (this.#sharing && !(yield* this.#sharing.turn.take())) return
       const between = parser.state === STATE_REPLY && window.length === 0
       const n = yield* this.#reader.receive()
+      if (n === WOKEN) continue
       if (n === 0) {
         throw new NBDError(
           'transport',
@@ -133,8 +192,62 @@ export class Transmission {
     }
   }
 
+  #begin(connection: SharedConnection, socket: QIOChannelSocket): SharedConnection {
+    const turn = new ReceiveTurn(connection, socket, this.#reader, this.#table, this.#parser)
+    const sharing = { connection, socket, turn, waits: () => this.#table.size > 0 }
+    this.#sharing = sharing
+    this.#table.share(connection)
+    this.#writer.share(connection.sending, socket)
+    connection.onWake = () => this.#look(sharing)
+    // The receiver is to wait for its turn.
+    socket.wakeRead()
+    return connection
+  }
+
+  /** Others have changed something. */
+  #look({ connection, turn }: Sharing): void {
+    const { reason } = connection
+    if (reason) {
+      this.#fail(reason)
+    } else {
+      this.#sendHeld()
+      this.#writer.look()
+      if (connection.ending) this.onEnding?.()
+    }
+    turn.wake()
+  }
+
+  #sendHeld(): void {
+    for (let request = this.#table.next(); request; request = this.#table.next()) this.#writer.add(request)
+  }
+
+  #receiveFor({ connection, turn, waits }: Sharing): void {
+    turn.want()
+    connection.watch(waits)
+  }
+
+  /** Of a shared connection. */
+  async #leave(): Promise<void> {
+    if (!this.#sharing) return
+    const { connection, socket } = this.#sharing
+    const wasLast = connection.leave()
+    if (!wasLast || this.#error) return
+    socket.setFollowCoroutineCtx(false)
+    this.#writer.endSharing()
+    await this.#sendDisc()
+  }
+
+  async #sendDisc(): Promise<void> {
+    // A server that has stopped reading would let us wait for ever.
+    const timer = setTimeout(() => this.#channel.shutdown('both'), NBD_LEAVE_TIMEOUT_MS)
+    const ignore = (): void => undefined
+    this.#writer.add(new PendingRequest(DISC, ignore, ignore))
+    await Coroutine.start(() => this.#writer.drain())
+    clearTimeout(timer)
+  }
+
   #giveUp(request: PendingRequest, reason: unknown): void {
-    if (this.#writer.withdraw(request)) {
+    if (this.#table.isHeld(request) || this.#writer.withdraw(request)) {
       this.#table.remove(request)
       request.giveUp(reason)
     } else if (!request.command.untilDone) {
@@ -144,7 +257,8 @@ export class Transmission {
 
   #fail(error: unknown): void {
     if (this.#error) return
-    this.#error = NBDError.is(error) ? error : new NBDError('bug', String(error), { cause: error })
+    const own = NBDError.is(error) ? error : new NBDError('bug', String(error), { cause: error })
+    this.#error = this.#sharing?.connection.break(own) ?? own
     this.#channel.shutdown('both')
   }
 }

@@ -27,13 +27,15 @@ const anyLength = (most: number): number => Math.ceil(most ** Math.random())
 /** A part of a disk with one request in flight at a time: so it is known what must be there. */
 class Lane {
   readonly #disk: NBDDisk
+  readonly #base: number
   readonly #start: number
   readonly #length: number
   readonly #shadow: Buffer
 
-  /** @param shadow of the whole disk */
-  constructor(disk: NBDDisk, shadow: Buffer, start: number, length: number) {
+  /** @param shadow of the disk from `base` on, as `start` counts from there */
+  constructor(disk: NBDDisk, shadow: Buffer, base: number, start: number, length: number) {
     this.#disk = disk
+    this.#base = base
     this.#start = start
     this.#length = length
     this.#shadow = shadow
@@ -48,30 +50,30 @@ class Lane {
     else if (kind < 30) await this.#write(offset, length, kind === 15)
     else if (kind < 35) await this.#zero(offset, length, kind === 30)
     else if (kind < 37) await this.#trim(offset, length)
-    else if (kind < 39) await this.#disk.cache(offset, length)
+    else if (kind < 39) await this.#disk.cache(this.#base + offset, length)
     else await this.#disk.flush()
   }
 
   async #read(offset: number, length: number): Promise<void> {
-    const bytes = await this.#disk.read(offset, length)
+    const bytes = await this.#disk.read(this.#base + offset, length)
     if (!bytes.equals(this.#shadow.subarray(offset, offset + length)))
-      throw new Error(`wrong data in ${length} bytes at ${offset}`)
+      throw new Error(`wrong data in ${length} bytes at ${this.#base + offset}`)
   }
 
   async #write(offset: number, length: number, fua: boolean): Promise<void> {
     const bytes = crypto.randomBytes(length)
-    await this.#disk.write(offset, bytes, { fua })
+    await this.#disk.write(this.#base + offset, bytes, { fua })
     bytes.copy(this.#shadow, offset)
   }
 
   async #zero(offset: number, length: number, fua: boolean): Promise<void> {
-    await this.#disk.zero(offset, length, { fua, noHole: crypto.randomInt(2) === 0 })
+    await this.#disk.zero(this.#base + offset, length, { fua, noHole: crypto.randomInt(2) === 0 })
     this.#shadow.fill(0, offset, offset + length)
   }
 
   /** What a trim leaves is not defined: it is written over before anybody looks. */
   async #trim(offset: number, length: number): Promise<void> {
-    await this.#disk.trim(offset, length)
+    await this.#disk.trim(this.#base + offset, length)
     await this.#write(offset, length, false)
   }
 }
@@ -80,13 +82,15 @@ class Lane {
  * Works on the disk behind `connections`, with `depth` requests in flight on each, until `enough` says so.
  *
  * @param shadow of at least `loadSize` bytes, is kept up to date
+ * @param base where the part of the disk begins that is worked on
  * @returns how many requests were made
  */
 export async function randomLoad(
   connections: NBDDisk[],
   shadow: Buffer,
   depth: number,
-  enough: (steps: number) => boolean
+  enough: (steps: number) => boolean,
+  base = 0
 ): Promise<number> {
   let start = 0
   let steps = 0
@@ -100,7 +104,7 @@ export async function randomLoad(
     const length = laneLength(i)
     start += length
     // Neighbours belong to different connections.
-    return work(new Lane(connections[i % connections.length]!, shadow, start - length, length))
+    return work(new Lane(connections[i % connections.length]!, shadow, base, start - length, length))
   })
   await Promise.all(lanes)
   return steps
