@@ -3,11 +3,9 @@ import { attach, connect, type NBDDisk } from '../../client/index.ts'
 import type { IOThread } from '../../shared/iothread/io-thread.ts'
 import { startThreads } from '../helpers/iothreads.ts'
 import { loadSize } from '../helpers/random-load.ts'
-import { requires } from '../helpers/requires.ts'
-import { ATTACH, CLOSE, LOAD, READ, ROUNDS_SIZE, sha256, WRITE_AND_READ } from '../helpers/shared-disk.ts'
-import { waitFor } from '../helpers/wait-for.ts'
-import { peers } from '../unit/client/helpers/peers.ts'
+import { ATTACH, LOAD, READ, sha256 } from '../helpers/shared-disk.ts'
 import { serveTrial } from '../helpers/trial-server.ts'
+import { waitFor } from '../helpers/wait-for.ts'
 
 const THREADS = 4
 const DEPTH = 8
@@ -33,18 +31,6 @@ async function loaded(t: Test, disk: NBDDisk, threads: IOThread[], steps: number
     t.ok(done >= steps)
     t.equal(sha256(await disk.read(i * size, size)), expected, `what thread ${i} has written`)
   }
-}
-
-for (const [name, { needs, serve }] of Object.entries(peers)) {
-  void t.test(`sharing - four IOThreads use one connection: ${name}`, requires(...needs), async (t) => {
-    const threads = await startThreads(t, THREADS)
-    const disk = await shared(t, await serve(t), threads)
-    const checked = threads.map((thread, i) => thread.run(WRITE_AND_READ, { base: i * ROUNDS_SIZE, rounds: 4 }))
-    t.strictSame((await Promise.all(checked)).flat(), [])
-    await Promise.all(threads.map((thread) => thread.run(CLOSE, undefined)))
-    // The one that is left goes on alone.
-    t.equal((await disk.read(0, 4 * KiB)).length, 4 * KiB)
-  })
 }
 
 void t.test('sharing - one connection at the server, each reply to its waiter', async (t) => {
@@ -73,14 +59,19 @@ void t.test('sharing - two attachments in one thread, beside the disk itself', a
   const others = [attach(handle), attach(handle)]
   const data = Buffer.alloc(64 * KiB, 7)
   await disk.write(0, data)
-  const reads = await Promise.all([disk, ...others].flatMap((one) => [one.read(0, 64 * KiB), one.read(0, 512)]))
+  const reads = await Promise.all(
+    [disk, ...others].flatMap((one) => [one.read(0, 64 * KiB), one.read(0, 512)])
+  )
   t.ok(reads.every((read) => read.equals(data.subarray(0, read.length))))
   // Whoever opened it need not be the last.
   await disk.close()
   t.ok((await others[0]!.read(0, 64 * KiB)).equals(data))
   await t.rejects(disk.read(0, 1), { kind: 'transport', message: /the connection was closed/ })
   await Promise.all(others.map((other) => other.close()))
-  await waitFor('the connection to end', async () => (await served.server.counters()).connections.length === 0)
+  await waitFor(
+    'the connection to end',
+    async () => (await served.server.counters()).connections.length === 0
+  )
   t.throws(() => attach(handle), { kind: 'transport', message: 'the connection was closed' })
 })
 
@@ -105,7 +96,10 @@ void t.test('sharing - closed everywhere at once', async (t) => {
   const served = await serveTrial(t, { threads: 1, image: 'memory:1M' })
   const disk = await shared(t, served.uri, threads)
   await disk.closeAll()
-  await waitFor('the connection to end', async () => (await served.server.counters()).connections.length === 0)
+  await waitFor(
+    'the connection to end',
+    async () => (await served.server.counters()).connections.length === 0
+  )
   for (const thread of threads) {
     const [outcome] = await thread.run(READ, { offset: 0, length: 512, count: 1 })
     t.match(outcome, { error: { kind: 'transport', message: /the connection was closed/ } })
