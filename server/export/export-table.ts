@@ -5,6 +5,7 @@
  *
  * @context an IOThread
  */
+import { importDrivers } from '../../shared/block/driver-registry.ts'
 import { bugError } from '../../shared/errors/nbd-error.ts'
 import type { EntryPoint } from '../../shared/aio/entry-point.ts'
 import type { TLSPolicy } from '../negotiation/tls-policy.ts'
@@ -58,13 +59,16 @@ export function exportTable(server: number): ExportTable {
 const entry = <A>(name: string): EntryPoint<A, void> => ({ module: import.meta.url, name })
 
 export const ADD_EXPORT = entry<{ server: number; description: ExportDescription }>('addExport')
-export const addExport = ({
+export async function addExport({
   server,
   description
 }: {
   server: number
   description: ExportDescription
-}): void => exportTable(server).add(description)
+}): Promise<void> {
+  await importDrivers(description.drivers)
+  exportTable(server).add(description)
+}
 
 export const LOSE_EXPORT = entry<{ server: number; name: string; why: string }>('loseExport')
 export const loseExport = ({ server, name, why }: { server: number; name: string; why: string }): void =>

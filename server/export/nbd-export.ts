@@ -33,6 +33,8 @@ export interface ExportDescription {
   readOnly: boolean
   limits: BlockLimits
   node: NodeHandle
+  /** What must be imported to attach the node. */
+  drivers: string[]
   /** Of its ExportGate, and which lane of it is the thread's. */
   gate: SharedArrayBuffer
   lane: number

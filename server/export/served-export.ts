@@ -5,6 +5,7 @@
  * @see BlockExport in QEMU's include/block/export.h
  */
 import type { BlockNode } from '../../shared/block/block-node.ts'
+import { driverModules } from '../../shared/block/driver-registry.ts'
 import { configError } from '../../shared/errors/nbd-error.ts'
 import type { ServingThread } from '../connection/serving-thread.ts'
 import { ExportGate } from './export-gate.ts'
@@ -35,7 +36,18 @@ export class ServedExport {
     const gate = ExportGate.allocate()
     this.node = node
     this.keepNode = keepNode
-    this.description = { name, description, shared, size, readOnly, limits, node: node.handle(), gate }
+    const drivers = driverModules()
+    this.description = {
+      name,
+      description,
+      shared,
+      size,
+      readOnly,
+      limits,
+      node: node.handle(),
+      drivers,
+      gate
+    }
     this.#gate = new ExportGate(gate)
   }
 

@@ -25,6 +25,19 @@ export interface BlockDriver<O extends NodeOptions = NodeOptions, H extends Node
   /** Names of the options that are nodes below, each a ChildNode. */
   readonly children?: readonly string[]
   /**
+   * URL of a module that registers the driver when it is imported, its own `import.meta.url` mostly: so every IOThread
+   * that serves one of its nodes has it, too. Drivers that come with the block layer are everywhere.
+   */
+  readonly module?: string
+  /** What images are called that the driver opens, as `nbd://...`, for `openImage`. @see bdrv_parse_filename */
+  readonly filenames?: {
+    matches(filename: string): boolean
+    /** They are made by opening them: there is no format to be guessed. */
+    readonly areNew?: boolean
+    /** @throws NBDError of kind `config` */
+    parse(filename: string): O
+  }
+  /**
    * Opens a node.
    *
    * @context main
@@ -40,6 +53,8 @@ export interface BlockDriver<O extends NodeOptions = NodeOptions, H extends Node
 }
 
 const drivers = new Map<string, BlockDriver>()
+/** Of which nodes were opened. */
+const inUse = new Set<BlockDriver>()
 
 export function registerDriver<O extends NodeOptions, H extends NodeHandle>(driver: BlockDriver<O, H>): void {
   if (drivers.has(driver.name)) throw bugError(`block driver '${driver.name}' is registered twice`)
@@ -62,7 +77,21 @@ export function findDriver(name: string): BlockDriver {
  * @throws NBDError of kind `config`
  */
 export async function openNode<O extends NodeOptions>(options: O): Promise<BlockNode> {
-  return findDriver(options.driver).open(options)
+  const driver = findDriver(options.driver)
+  inUse.add(driver)
+  return driver.open(options)
+}
+
+/** The driver that images of such a name are opened by, whatever their format; undefined: it is a file. */
+export const driverOfFilename = (filename: string): BlockDriver | undefined =>
+  [...drivers.values()].find(({ filenames }) => filenames?.matches(filename))
+
+/** What another thread must import to attach any node of this one. @context main */
+export const driverModules = (): string[] => [...inUse].flatMap(({ module }) => module ?? [])
+
+/** Lets this thread attach nodes of another. @param modules its `driverModules` */
+export async function importDrivers(modules: readonly string[]): Promise<void> {
+  for (const module of modules) await import(module)
 }
 
 /**

@@ -1,18 +1,16 @@
 /** From what a user names to an open node. */
 import { configError } from '../errors/nbd-error.ts'
-import { parseSize } from '../config/size.ts'
-import { Memory } from '../syscall/memory.ts'
 import type { BlockNode } from './block-node.ts'
-import { openNode, type NodeOptions } from './driver-registry.ts'
+import { driverOfFilename, openNode } from './driver-registry.ts'
 import type { FileOptions } from './drivers/file/driver.ts'
-import type { MemoryOptions } from './drivers/memory/driver.ts'
 import type { RawOptions } from './drivers/raw/driver.ts'
-import { PROBE_SIZE, probeFormat } from './probe.ts'
+import { probeFormat } from './probe.ts'
+import { readHead } from './read-head.ts'
 
 const FORMATS = ['raw']
 
 export interface ImageOptions {
-  /** A file, a block device, or `memory:SIZE`. */
+  /** A file, a block device, `memory:SIZE`, or what another driver knows such names for. */
   image: string
   /** `raw`; guessed when absent. */
   format?: string | undefined
@@ -39,34 +37,31 @@ export async function openImage({
   if (format !== undefined && !FORMATS.includes(format)) {
     throw configError(`unknown format '${format}'; known: ${FORMATS.join(', ')}`)
   }
-  const memorySize = /^memory:(.*)$/.exec(image)?.[1]
-  const protocol: FileOptions | MemoryOptions =
-    memorySize === undefined
-      ? { driver: 'file', filename: image }
-      : { driver: 'memory', size: parseSize(memorySize, 'memory disk') }
-  const probed = format === undefined && memorySize === undefined
-  if (probed) await refuseOtherFormats(image)
-  const options: RawOptions = { driver: 'raw', file: protocol, 'read-only': readOnly, probed }
+  const filenames = driverOfFilename(image)?.filenames
+  const fileOptions: FileOptions = { driver: 'file', filename: image }
+  const file = await openNode({ ...(filenames?.parse(image) ?? fileOptions), 'read-only': readOnly })
+  const probed = format === undefined && filenames?.areNew !== true
+  if (probed) await refuseOtherFormats(image, file)
+  const options: RawOptions = { driver: 'raw', file, ownsFile: true, 'read-only': readOnly, probed }
   if (offset !== undefined) options.offset = offset
   if (size !== undefined) options.size = size
   return openNode(options)
 }
 
-/** An image that is not raw must not be served by its container's bytes unless that was asked for. */
-async function refuseOtherFormats(filename: string): Promise<void> {
-  const options: NodeOptions & FileOptions = { driver: 'file', filename, 'read-only': true, locking: 'off' }
-  const file = await openNode(options)
+/**
+ * An image that is not raw must not be served by its container's bytes unless that was asked for.
+ *
+ * @throws NBDError; then the node is closed
+ */
+async function refuseOtherFormats(image: string, file: BlockNode): Promise<void> {
   try {
-    const size = Math.min(PROBE_SIZE, file.length)
-    const head = Memory.allocate(PROBE_SIZE)
-    await file.pread(head, 0, 0, size)
-    const format = probeFormat(head.buffer.subarray(0, size))
-    if (format !== 'raw') {
-      throw configError(
-        `'${filename}' is a ${format} image, which cannot be served yet; '--format raw' serves the bytes of the file itself`
-      )
-    }
-  } finally {
+    const format = probeFormat(await readHead(file))
+    if (format === 'raw') return
+    throw configError(
+      `'${image}' is a ${format} image, which cannot be served yet; '--format raw' serves the bytes of the file itself`
+    )
+  } catch (error) {
     await file.close()
+    throw error
   }
 }

@@ -10,6 +10,7 @@
  */
 import * as fs from 'node:fs'
 import { required, size } from '../../../config/option-schema.ts'
+import { parseSize } from '../../../config/size.ts'
 import { configError } from '../../../errors/nbd-error.ts'
 import { reason } from '../../../errors/system-error.ts'
 import { closeFd, createMemfd } from '../../../syscall/fd.ts'
@@ -23,9 +24,16 @@ export interface MemoryOptions extends NodeOptions {
   size: number
 }
 
+const PREFIX = 'memory:'
+
 export const memoryDriver: BlockDriver<MemoryOptions, PosixFileHandle> = {
   name: 'memory',
   options: { size: required(size) },
+  filenames: {
+    matches: (filename) => filename.startsWith(PREFIX),
+    areNew: true,
+    parse: (filename) => ({ driver: 'memory', size: parseSize(filename.slice(PREFIX.length), 'memory disk') })
+  },
 
   async open(options) {
     const fd = createMemfd('mqnbd')

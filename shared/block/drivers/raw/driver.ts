@@ -37,6 +37,8 @@ export interface RawOptions extends NodeOptions {
   size?: number
   /** The format was guessed, not named. */
   probed?: boolean
+  /** The open node below is this one's, to close with it, or when it cannot be opened. */
+  ownsFile?: boolean
 }
 
 interface RawHandle extends NodeHandle {
@@ -150,14 +152,18 @@ export const rawDriver: BlockDriver<RawOptions, RawHandle> = {
   async open(options) {
     const { file, offset = 0, size, probed = false } = options
     const readOnly = options['read-only'] ?? false
-    const keepChild = isOpenNode(file)
-    if (keepChild && file.readOnly && !readOnly) {
-      throw configError('the node below is read-only, so this one must be, too: read-only=on')
-    }
-    const child = keepChild ? file : await openNode({ ...file, 'read-only': readOnly })
+    const keepChild = isOpenNode(file) && options.ownsFile !== true
+    const child = isOpenNode(file) ? file : await openNode({ ...file, 'read-only': readOnly })
     try {
+      if (child.readOnly && !readOnly) {
+        throw configError('the node below is read-only, so this one must be, too: read-only=on')
+      }
       if (offset > child.length) {
         throw configError(`offset ${offset} is beyond the end of the image, which has ${child.length} bytes`)
+      }
+      const { requestAlignment } = child.limits
+      if (offset % requestAlignment !== 0) {
+        throw configError(`offset ${offset} is not a multiple of the image's block size, ${requestAlignment}`)
       }
       const length = size ?? child.length - offset
       if (length > child.length - offset) {

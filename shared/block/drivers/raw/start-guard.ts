@@ -7,9 +7,9 @@
 import { RFifoLock, RFIFOLOCK_WORDS } from '../../../aio/rfifolock.ts'
 import { NBDError } from '../../../errors/nbd-error.ts'
 import { EPERM } from '../../../syscall/libc.ts'
-import { Memory } from '../../../syscall/memory.ts'
 import type { BlockNode } from '../../block-node.ts'
 import { PROBE_SIZE, probeFormat } from '../../probe.ts'
+import { readHead } from '../../read-head.ts'
 
 /** What the last guarded write of this thread, by the lock's memory, is waiting for: the lock keeps only threads apart. */
 const turns = new WeakMap<SharedArrayBuffer, Promise<unknown>>()
@@ -55,10 +55,7 @@ export class StartGuard {
   async #change(edit: (start: Buffer) => void, make: () => Promise<void>): Promise<void> {
     await this.#lock.lockAsync()
     try {
-      const size = Math.min(PROBE_SIZE, this.#file.length)
-      const start = Memory.allocate(size)
-      await this.#file.pread(start, 0, 0, size)
-      const bytes = start.buffer.subarray(0, size)
+      const bytes = await readHead(this.#file)
       edit(bytes)
       const format = probeFormat(bytes)
       if (format !== 'raw') throw refusal(format)
