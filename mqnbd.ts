@@ -48,7 +48,12 @@ const program = yargs(knownForms(hideBin(process.argv)))
     'serve [image]',
     'Serve an image to NBD clients',
     async (yargs) => (await import('./server/cli/serve-options.ts')).buildServe(yargs),
-    async (args) => process.exit(await (await import('./server/cli/serve.ts')).serve(args))
+    async (args) => {
+      const { serve } = await import('./server/cli/serve.ts')
+      // The server does not know the client, but serves what the client's driver opens.
+      await import('./client/driver/index.ts')
+      process.exit(await serve(args))
+    }
   )
   .command(
     'info [target]',

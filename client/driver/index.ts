@@ -1,0 +1,5 @@
+/** Importing this registers the `nbd` driver, and lets every IOThread that needs it do so, too. */
+import { registerDriver } from '../../shared/block/driver-registry.ts'
+import { nbdDriver } from './nbd-driver.ts'
+
+registerDriver(nbdDriver)

@@ -1,0 +1,48 @@
+/**
+ * The `nbd` driver: an export of another NBD server, on TCP or a Unix socket.
+ *
+ * @see QEMU's block/nbd.c
+ */
+import type { BlockDriver } from '../../shared/block/driver-registry.ts'
+import { configError, NBDError } from '../../shared/errors/nbd-error.ts'
+import { isNbdUri } from '../../shared/protocol/uri.ts'
+import { connect } from '../index.ts'
+import { NbdNode, type NbdHandle } from './nbd-node.ts'
+import { nbdOptions, parseNbdFilename, uriOf, type NbdOptions } from './options.ts'
+
+/** Milliseconds, where 0 stands for not at all. */
+const ms = (seconds = 0): number | undefined => (seconds === 0 ? undefined : seconds * 1000)
+
+async function open(uri: string, options: NbdOptions): Promise<NbdNode> {
+  const disk = await connect(uri, {
+    openTimeoutMs: ms(options['open-timeout']),
+    reconnectDelayMs: ms(options['reconnect-delay'])
+  })
+  try {
+    const readOnly = options['read-only'] ?? false
+    if (disk.readOnly && !readOnly)
+      throw configError(`cannot open '${uri}' for writing: the export is read-only`)
+    return new NbdNode(disk, await disk.share(), readOnly)
+  } catch (error) {
+    await disk.close()
+    throw error
+  }
+}
+
+export const nbdDriver: BlockDriver<NbdOptions, NbdHandle> = {
+  name: 'nbd',
+  options: nbdOptions,
+  module: new URL('./index.js', import.meta.url).href,
+  filenames: { matches: isNbdUri, parse: parseNbdFilename },
+
+  async open(options) {
+    try {
+      return await open(uriOf(options), options)
+    } catch (error) {
+      if (!NBDError.is(error) || error.kind === 'bug') throw error
+      throw configError(error.message, error)
+    }
+  },
+
+  attach: (handle) => NbdNode.attach(handle)
+}
