@@ -38,6 +38,7 @@ export class NbdNode implements BlockNode {
   readonly length: number
   readonly readOnly: boolean
   readonly limits: BlockLimits
+  readonly takesFua: boolean
   readonly #disk: NBDDisk
   readonly #handle: DiskHandle
 
@@ -47,6 +48,7 @@ export class NbdNode implements BlockNode {
     this.length = disk.size
     this.readOnly = readOnly
     this.limits = { requestAlignment: minimum, optimalTransfer: Math.max(preferred, 512) }
+    this.takesFua = disk.flags.canFua
     this.#disk = disk
     this.#handle = handle
   }
@@ -72,17 +74,17 @@ export class NbdNode implements BlockNode {
     return false
   }
 
-  pwrite(memory: Memory, at: number, offset: number, length: number): Promise<void> {
-    return asRequest(this.#disk.write(offset, memory.buffer.subarray(at, at + length)))
+  pwrite(memory: Memory, at: number, offset: number, length: number, fua = false): Promise<void> {
+    return asRequest(this.#disk.write(offset, memory.buffer.subarray(at, at + length), { fua }))
   }
 
   async pwriteZeroes(offset: number, length: number, options: WriteZeroesOptions): Promise<void> {
     const { canZero, canFastZero } = this.#disk.flags
-    const { mayUnmap, noFallback } = options
+    const { mayUnmap, noFallback, fua = false } = options
     if (noFallback && !canFastZero)
       throw new NBDError('request', 'the server cannot zero faster than it writes', { errno: ENOTSUP })
-    if (canZero) await asRequest(this.#disk.zero(offset, length, { noHole: !mayUnmap, fast: noFallback }))
-    else await this.#writeZeroes(offset, length)
+    if (canZero) await asRequest(this.#disk.zero(offset, length, { noHole: !mayUnmap, fast: noFallback, fua }))
+    else await this.#writeZeroes(offset, length, fua)
   }
 
   async pdiscard(offset: number, length: number): Promise<void> {
@@ -120,10 +122,11 @@ export class NbdNode implements BlockNode {
     return extents
   }
 
-  async #writeZeroes(offset: number, length: number): Promise<void> {
+  async #writeZeroes(offset: number, length: number, fua: boolean): Promise<void> {
     zeroes ??= Buffer.alloc(ZEROES)
     for (let at = 0; at < length; at += ZEROES) {
-      await asRequest(this.#disk.write(offset + at, zeroes.subarray(0, Math.min(ZEROES, length - at))))
+      const some = zeroes.subarray(0, Math.min(ZEROES, length - at))
+      await asRequest(this.#disk.write(offset + at, some, { fua }))
     }
   }
 }

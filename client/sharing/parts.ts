@@ -22,7 +22,7 @@ const PART_WORDS = 3
 export const PARTS_WORDS = HEADER_WORDS + NBD_MAX_PARTS * PART_WORDS
 
 const FREE = 0
-/** Between free and taking part. */
+/** Between the two. */
 const CHANGING = 1
 const TAKEN = 2
 
@@ -68,9 +68,14 @@ export class PartTable {
     }
   }
 
-  /** @returns whether it was the last */
-  leave(part: number): boolean {
+  /** It is not there any more, for the others; its index is not free before `leave`. */
+  depart(part: number): void {
+    Atomics.store(this.#words, this.#word(part, STATE), CHANGING)
     Atomics.store(this.#words, this.#word(part, WANTS), 0)
+  }
+
+  /** Behind `depart`. @returns whether it was the last */
+  leave(part: number): boolean {
     Atomics.store(this.#words, this.#word(part, STATE), FREE)
     return Atomics.sub(this.#words, this.#at + COUNT, 1) === 1
   }
@@ -123,6 +128,7 @@ export class PartTable {
       if (Atomics.load(this.#words, state) !== TAKEN || this.#lives(part)) continue
       if (Atomics.compareExchange(this.#words, state, TAKEN, CHANGING) !== TAKEN) continue
       onDead(part)
+      this.depart(part)
       this.leave(part)
     }
   }

@@ -216,13 +216,13 @@ export class SharedConnection {
     AioContext.current().unref()
     this.#slots.orphan(this.me)
     this.#reap()
+    this.#parts.depart(this.me)
+    this.receiving.decline()
+    this.sending.decline()
+    // Before it counts: then the memory is free for another connection.
+    const socket = this.#words[SOCKET]!
     const wasLast = this.#parts.leave(this.me)
-    if (wasLast) {
-      closeFd(this.#words[SOCKET]!)
-    } else {
-      this.receiving.decline()
-      this.sending.decline()
-    }
+    if (wasLast) closeFd(socket)
     aioWaitKick()
     return wasLast
   }

@@ -78,7 +78,8 @@ export class ReceiveTurn {
       const { reason } = this.#sharing
       if (reason) throw reason
       if (this.#leaving) return false
-      if (this.#isNeeded && this.#take()) break
+      if (!this.#isNeeded) this.#decline()
+      else if (this.#take()) break
       this.#waiting = Coroutine.current
       while (this.#waiting) yield* Coroutine.yield()
     }
@@ -96,6 +97,12 @@ export class ReceiveTurn {
     this.#here = true
     this.#reader.putUnread(this.#sharing.readAhead.take())
     return true
+  }
+
+  /** It may have been given to us all the same. */
+  #decline(): void {
+    this.#wanted = false
+    this.#sharing.receiving.release()
   }
 
   #handOver(): void {

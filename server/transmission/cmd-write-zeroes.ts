@@ -15,13 +15,16 @@ import type { Transmission } from './transmission.ts'
 export function* cmdWriteZeroes(transmission: Transmission, request: NBDRequest): CoroutineFn {
   const { exp, mode, writer } = transmission
   const { flags } = request
+  const fua = (flags & NBD_CMD_FLAG_FUA) !== 0
+  const withFua = fua && exp.node.takesFua === true
   const options = {
     mayUnmap: (flags & NBD_CMD_FLAG_NO_HOLE) === 0,
-    noFallback: (flags & NBD_CMD_FLAG_FAST_ZERO) !== 0
+    noFallback: (flags & NBD_CMD_FLAG_FAST_ZERO) !== 0,
+    fua: withFua
   }
   yield* inPieces(transmission, request, NBD_MAX_EFFECT_PIECE, (offset, length) =>
     exp.node.pwriteZeroes(offset, length, options)
   )
-  if ((flags & NBD_CMD_FLAG_FUA) !== 0) yield* coAwait(exp.node.flush())
+  if (fua && !withFua) yield* coAwait(exp.node.flush())
   replyDone(writer, request, mode)
 }

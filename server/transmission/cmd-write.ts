@@ -29,7 +29,10 @@ export function* cmdWrite(
   at: number
 ): CoroutineFn {
   const { exp, mode, writer } = transmission
-  if (request.length > 0) yield* coAwait(exp.node.pwrite(memory, at, request.offset, request.length))
-  if ((request.flags & NBD_CMD_FLAG_FUA) !== 0) yield* coAwait(exp.node.flush())
+  const { flags, offset, length } = request
+  const fua = (flags & NBD_CMD_FLAG_FUA) !== 0
+  const withFua = fua && exp.node.takesFua === true
+  if (length > 0) yield* coAwait(exp.node.pwrite(memory, at, offset, length, withFua))
+  if (fua && !withFua) yield* coAwait(exp.node.flush())
   replyDone(writer, request, mode)
 }

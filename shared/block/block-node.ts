@@ -36,6 +36,8 @@ export interface WriteZeroesOptions {
   mayUnmap: boolean
   /** Fail with ENOTSUP, quickly and without a change, where it would not be faster than writing. */
   noFallback: boolean
+  /** As of `pwrite`. */
+  fua?: boolean
 }
 
 /** What another thread needs to attach a node: postable. `driver` tells who understands the rest. */
@@ -48,6 +50,8 @@ export interface BlockNode {
   readonly length: number
   readonly readOnly: boolean
   readonly limits: BlockLimits
+  /** Writes take `fua`; of other nodes nobody asks it, and flushes. @see supported_write_flags */
+  readonly takesFua?: boolean
 
   /**
    * Says where [offset, offset + length) lies, if all of it is plain bytes of one descriptor.
@@ -75,8 +79,12 @@ export interface BlockNode {
    */
   pwriteNowait(address: number, offset: number, length: number): boolean
 
-  /** Writes from `memory` at `at`, which the callee owns until the promise settles. */
-  pwrite(memory: Memory, at: number, offset: number, length: number): Promise<void>
+  /**
+   * Writes from `memory` at `at`, which the callee owns until the promise settles.
+   *
+   * @param fua resolve only when it is on stable storage; for nodes that take it @see BDRV_REQ_FUA
+   */
+  pwrite(memory: Memory, at: number, offset: number, length: number, fua?: boolean): Promise<void>
 
   /** @see blk_co_pwrite_zeroes */
   pwriteZeroes(offset: number, length: number, options: WriteZeroesOptions): Promise<void>

@@ -36,7 +36,8 @@ export async function play({ words, rounds }: Play): Promise<void> {
     // Not wanted before the next round.
     role.release()
   }
-  parts.leave(me)
+  parts.depart(me)
   role.decline()
+  parts.leave(me)
   bh.delete()
 }

@@ -85,6 +85,22 @@ void t.test('forwarding - a flush of one client covers the writes of all', async
   await Promise.all(disks.map((disk) => disk.close()))
 })
 
+void t.test('forwarding - FUA is the origin\'s to obey', async (t) => {
+  const origin = await upstream(t, 'memory:1M')
+  const proxy = await forward(t, origin.uri, 1)
+  const disk = await connect(proxy.uri)
+  t.teardown(() => disk.close())
+  const requests = async (): Promise<number> => (await origin.server.counters()).connections[0]!.requests
+  const before = await requests()
+  await disk.write(0, Buffer.alloc(512, 1), { fua: true })
+  await disk.zero(0, 512, { fua: true })
+  t.equal((await requests()) - before, 2, 'no flush of its own')
+  t.same(
+    origin.control.journal.map(({ what }) => what),
+    ['written', 'flush begins', 'flush ends', 'flush begins', 'flush ends']
+  )
+})
+
 void t.test('forwarding - errors of the origin arrive as they are', async (t) => {
   const folder = tempDir(t)
   const image = path.join(folder, 'image')

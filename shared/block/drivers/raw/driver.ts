@@ -55,6 +55,7 @@ export class RawNode implements BlockNode {
   readonly length: number
   readonly readOnly: boolean
   readonly limits: BlockLimits
+  readonly takesFua: boolean
   readonly #child: BlockNode
   readonly #offset: number
   readonly #guard: StartGuard | undefined
@@ -70,6 +71,7 @@ export class RawNode implements BlockNode {
     this.readOnly = readOnly
     this.#keepChild = keepChild
     this.limits = child.limits
+    this.takesFua = child.takesFua ?? false
     this.#child = child
     this.#offset = offset
     this.#guard = guard && new StartGuard(child, guard)
@@ -93,9 +95,9 @@ export class RawNode implements BlockNode {
     return this.#child.pwriteNowait(address, this.#offset + offset, length)
   }
 
-  pwrite(memory: Memory, at: number, offset: number, length: number): Promise<void> {
+  pwrite(memory: Memory, at: number, offset: number, length: number, fua?: boolean): Promise<void> {
     const target = this.#offset + offset
-    const write = (): Promise<void> => this.#child.pwrite(memory, at, target, length)
+    const write = (): Promise<void> => this.#child.pwrite(memory, at, target, length, fua)
     if (!this.#guard?.covers(target)) return write()
     return this.#guard.change((start) => memory.buffer.copy(start, target, at, at + length), write)
   }
