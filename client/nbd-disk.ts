@@ -307,11 +307,12 @@ export class NBDDisk {
 
   /**
    * Lets other threads use the disk, by its connection: each sends requests and gets their replies by itself. Calls in
-   * flight are answered first; new ones wait meanwhile.
+   * flight are answered first; new ones wait meanwhile. With `reconnectDelayMs`, this disk makes a lost connection again,
+   * for all, until it is closed.
    *
    * @returns for `attach`, in other threads
-   * @throws NBDError of kind `config` when it cannot be shared: with TLS, over anything but a socket, with
-   *   `reconnectDelayMs`, or when calls are widened; of another kind when the connection is lost
+   * @throws NBDError of kind `config` when it cannot be shared: with TLS, over anything but a socket, or when calls are
+   *   widened; of another kind when the connection is lost
    */
   async share(): Promise<DiskHandle> {
     // Threads do not keep out of each other's blocks.

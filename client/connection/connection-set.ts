@@ -15,7 +15,8 @@
  * @context the thread that connected
  * @see reconnect-delay of QEMU's nbd driver
  */
-import { bugError, configError, NBDError } from '../../shared/errors/nbd-error.ts'
+import { bugError, NBDError } from '../../shared/errors/nbd-error.ts'
+import { NBD_HANDSHAKE_TIMEOUT_MS } from '../negotiation/limits.ts'
 import type { Negotiated } from '../negotiation/negotiated.ts'
 import type { SharedConnectionHandle } from '../sharing/shared-connection.ts'
 import type { Cancellation } from '../transmission/cancellation.ts'
@@ -25,6 +26,7 @@ import { withContext } from '../with-context.ts'
 import { Connection } from './connection.ts'
 import { Line } from './line.ts'
 import { mayPass, type Open } from './opening.ts'
+import { whenRenewed } from './when-renewed.ts'
 
 export type ConnectionState = 'READY' | 'CONNECTING' | 'DEAD' | 'CLOSED'
 
@@ -32,11 +34,24 @@ export type ConnectionState = 'READY' | 'CONNECTING' | 'DEAD' | 'CLOSED'
 export interface SharedSetHandle {
   connections: SharedConnectionHandle[]
   negotiated: Negotiated
+  /** How long requests wait for a connection; 0: what is lost is not made again. */
+  delayMs: number
 }
 
 interface Waiter {
   resolve: () => void
   reject: (error: NBDError) => void
+}
+
+/** What a set consists of. */
+export interface SetMembers {
+  negotiated: Negotiated
+  tls: boolean
+  /**
+   * At least one, to the same export, each with what makes it again; without a connection when one is still to be
+   * made.
+   */
+  lines: readonly { connection: Connection | undefined; open: Open }[]
 }
 
 export class ConnectionSet {
@@ -53,18 +68,22 @@ export class ConnectionSet {
   #late = false
 
   /**
-   * @param connections to the same export, at least one, READY
-   * @param open makes one again
-   * @param reconnectDelayMs how long requests wait for one; 0: what is lost is not made again
-   * @param attemptMs for each attempt
+   * @param reconnectDelayMs how long requests wait for a connection; 0: what is lost is not made again
+   * @param attemptMs for each attempt to make one again
    */
-  constructor(connections: readonly Connection[], open: Open, reconnectDelayMs: number, attemptMs: number) {
-    const [first] = connections
-    this.negotiated = first!.negotiated
-    this.tls = first!.tls
+  constructor(
+    { negotiated, tls, lines }: SetMembers,
+    reconnectDelayMs: number,
+    attemptMs = NBD_HANDSHAKE_TIMEOUT_MS
+  ) {
+    this.negotiated = negotiated
+    this.tls = tls
     this.#delayMs = reconnectDelayMs
-    const reconnecting = reconnectDelayMs > 0 ? { open, timeoutMs: attemptMs } : undefined
-    this.#lines = connections.map((connection) => new Line(connection, reconnecting, () => this.#changed()))
+    this.#lines = lines.map(({ connection, open }) => {
+      const reconnecting = reconnectDelayMs > 0 ? { open, timeoutMs: attemptMs } : undefined
+      return new Line(connection, negotiated, reconnecting, () => this.#changed())
+    })
+    this.#changed()
   }
 
   get state(): ConnectionState {
@@ -110,25 +129,25 @@ export class ConnectionSet {
    * @throws NBDError of kind `config` when they cannot be shared; of another kind when one has ended
    */
   async share(): Promise<SharedSetHandle> {
-    if (this.#delayMs > 0) throw configError('connections that are made again cannot be shared by threads')
-    if (this.#closed) throw withContext('sharing', this.#reason())
-    const connections = await Promise.all(this.#lines.map(({ connection }) => connection.share()))
-    return { connections, negotiated: this.negotiated }
+    if (this.state !== 'READY') throw withContext('sharing', this.#reason())
+    const connections = await Promise.all(this.#lines.map((line) => line.share()))
+    return { connections, negotiated: this.negotiated, delayMs: this.#delayMs }
   }
 
-  /** Takes part in connections that another thread has opened. @throws NBDError as `Connection.attach` */
-  static attach({ connections, negotiated }: SharedSetHandle): ConnectionSet {
-    const attached: Connection[] = []
+  /**
+   * Takes part in connections that another thread has opened. That thread makes them again.
+   *
+   * @throws NBDError as `Connection.attach`, unless the connection may be there again soon
+   */
+  static attach({ connections, negotiated, delayMs }: SharedSetHandle): ConnectionSet {
+    const lines: { connection: Connection | undefined; open: Open }[] = []
     try {
-      for (const handle of connections) attached.push(Connection.attach(handle, negotiated))
+      for (const handle of connections) lines.push(attachLine(handle, negotiated, delayMs > 0))
     } catch (error) {
-      for (const connection of attached) void connection.close()
+      for (const { connection } of lines) void connection?.close()
       throw error
     }
-    const open = (): never => {
-      throw bugError('a shared connection is opened')
-    }
-    return new ConnectionSet(attached, open, 0, 0)
+    return new ConnectionSet({ negotiated, tls: false, lines }, delayMs)
   }
 
   /**
@@ -194,6 +213,20 @@ export class ConnectionSet {
 
   #rejectAll(): void {
     for (const { reject } of [...this.#waiters]) reject(this.#reason())
+  }
+}
+
+function attachLine(
+  handle: SharedConnectionHandle,
+  negotiated: Negotiated,
+  mayComeAgain: boolean
+): { connection: Connection | undefined; open: Open } {
+  const open = whenRenewed(handle, negotiated)
+  try {
+    return { connection: Connection.attach(handle, negotiated), open }
+  } catch (error) {
+    if (!mayComeAgain || !mayPass(error)) throw error
+    return { connection: undefined, open }
   }
 }
 

@@ -49,7 +49,7 @@ export class Connection {
     this.tls = secure
     this.#channel = channel
     this.#transmission = transmission
-    transmission.onEnding = () => void this.close()
+    transmission.onEnding = () => this.#endWithOthers()
     this.ended = this.#run()
   }
 
@@ -113,17 +113,18 @@ export class Connection {
   /**
    * Lets other threads take part. Requests that are in flight are answered first; new ones wait meanwhile.
    *
+   * @param handle of a connection that has ended, in all threads: this one takes its place
    * @returns what `attach` needs: postable, any number of times, and good for as long as somebody takes part
    * @throws NBDError of kind `config` when such a connection cannot be shared; of another kind when it has ended
    */
-  async share(): Promise<SharedConnectionHandle> {
+  async share(handle?: SharedConnectionHandle): Promise<SharedConnectionHandle> {
     if (!(this.#channel instanceof QIOChannelSocket)) {
       const text = this.tls ? 'with TLS' : 'that is not a TCP or Unix socket'
       throw configError(`a connection ${text} cannot be shared by threads`)
     }
     if (this.#state === 'CLOSED') throw new NBDError('transport', 'the connection was closed')
     if (this.#reason) throw this.#reason
-    return (await this.#transmission.share(this.#channel)).handle
+    return (await this.#transmission.share(this.#channel, handle)).handle
   }
 
   /** Requests that the server has not answered yet. */
@@ -184,6 +185,15 @@ export class Connection {
     if (this.#state !== 'READY') return
     this.#state = 'DEAD'
     this.#reason = new NBDError('transport', 'the server is shutting down', { errno: ESHUTDOWN })
+    this.#transmission.shared?.beginEnd()
+    void this.#disconnect()
+  }
+
+  /** Another thread has ended a shared connection. */
+  #endWithOthers(): void {
+    if (this.#state !== 'READY') return
+    this.#state = 'DEAD'
+    this.#reason = new NBDError('transport', 'the connection was closed')
     void this.#disconnect()
   }
 

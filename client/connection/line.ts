@@ -11,6 +11,8 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import { NBDError } from '../../shared/errors/nbd-error.ts'
 import { Backoff } from './backoff.ts'
+import type { Negotiated } from '../negotiation/negotiated.ts'
+import { SharedConnection, type SharedConnectionHandle } from '../sharing/shared-connection.ts'
 import type { Connection } from './connection.ts'
 import { mayPass, type Open } from './opening.ts'
 import { checkSameExport } from './same-export.ts'
@@ -26,29 +28,51 @@ export class Line {
   readonly #onChange: () => void
   readonly #backoff = new Backoff()
   readonly #abort = new AbortController()
-  #connection: Connection
+  readonly #negotiated: Negotiated
+  /** Undefined before there is the first one. */
+  #connection: Connection | undefined
+  /** Of the connection, and of those that take its place, when other threads take part. */
+  #shared: SharedConnectionHandle | undefined
   #since = performance.now()
   #state: 'READY' | 'CONNECTING' | 'DEAD' = 'READY'
   #reason: NBDError | undefined
 
   /**
+   * @param connection undefined when there is none yet, and `reconnecting` is to make it
+   * @param negotiated what each connection must be
    * @param reconnecting undefined when the first loss is the end
    * @param onChange called when the state has changed
    */
-  constructor(connection: Connection, reconnecting: Reconnecting | undefined, onChange: () => void) {
+  constructor(
+    connection: Connection | undefined,
+    negotiated: Negotiated,
+    reconnecting: Reconnecting | undefined,
+    onChange: () => void
+  ) {
     this.#connection = connection
+    this.#negotiated = negotiated
     this.#reconnecting = reconnecting
     this.#onChange = onChange
-    this.#watch(connection)
+    if (connection) {
+      this.#watch(connection)
+    } else {
+      this.#state = 'CONNECTING'
+      void this.#reconnect(reconnecting!)
+    }
   }
 
   get state(): 'READY' | 'CONNECTING' | 'DEAD' {
     return this.#state
   }
 
-  /** The one that takes requests, or the last one that did. */
+  /** The one that takes requests, or the last one that did; once it was READY. */
   get connection(): Connection {
-    return this.#connection
+    return this.#connection!
+  }
+
+  /** Lets other threads take part in the connection, and in those that take its place. @throws NBDError as Connection.share */
+  async share(): Promise<SharedConnectionHandle> {
+    return (this.#shared ??= await this.connection.share())
   }
 
   /** Why it is DEAD, or what keeps it from being READY. */
@@ -77,8 +101,9 @@ export class Line {
    */
   async close(everywhere: boolean): Promise<void> {
     this.#abort.abort()
+    if (this.#shared) SharedConnection.finish(this.#shared)
     if (this.#state === 'CONNECTING') this.#change('DEAD')
-    await (everywhere ? this.#connection.closeAll() : this.#connection.close())
+    await (everywhere ? this.#connection?.closeAll() : this.#connection?.close())
   }
 
   async #reconnect({ open, timeoutMs }: Reconnecting): Promise<void> {
@@ -99,8 +124,14 @@ export class Line {
 
   async #take(connection: Connection): Promise<void> {
     try {
-      this.#abort.signal.throwIfAborted()
-      checkSameExport(this.#connection.negotiated, connection.negotiated)
+      const { signal } = this.#abort
+      checkSameExport(this.#negotiated, connection.negotiated)
+      if (this.#shared) {
+        await SharedConnection.vacated(this.#shared, () => signal.aborted)
+        signal.throwIfAborted()
+        await connection.share(this.#shared)
+      }
+      signal.throwIfAborted()
     } catch (error) {
       await connection.close()
       throw error
@@ -120,6 +151,7 @@ export class Line {
 
   #change(state: 'READY' | 'CONNECTING' | 'DEAD'): void {
     this.#state = state
+    if (state === 'DEAD' && this.#shared) SharedConnection.finish(this.#shared)
     this.#onChange()
   }
 }

@@ -55,7 +55,9 @@ export async function openSet(
     open(handshakeTimeoutMs, signal)
   )
   const delayMs = reopens ? (reconnectDelayMs ?? 0) : 0
-  return new ConnectionSet([first, ...others], open, delayMs, handshakeTimeoutMs)
+  const { negotiated, tls } = first
+  const lines = [first, ...others].map((connection) => ({ connection, open }))
+  return new ConnectionSet({ negotiated, tls, lines }, delayMs, handshakeTimeoutMs)
 }
 
 /** @throws when one cannot be opened, or is another export; then all are closed */

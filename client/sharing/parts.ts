@@ -121,16 +121,18 @@ export class PartTable {
    * Takes out those whose threads have ended.
    *
    * @param onDead called with each, before its index can be used again
+   * @returns whether the last of all was one of them
    */
-  reap(onDead: (part: number) => void): void {
+  reap(onDead: (part: number) => void): boolean {
     for (let part = 0; part < this.#highest; part++) {
       const state = this.#word(part, STATE)
       if (Atomics.load(this.#words, state) !== TAKEN || this.#lives(part)) continue
       if (Atomics.compareExchange(this.#words, state, TAKEN, CHANGING) !== TAKEN) continue
       onDead(part)
       this.depart(part)
-      this.leave(part)
+      if (this.leave(part)) return true
     }
+    return false
   }
 
   get #highest(): number {

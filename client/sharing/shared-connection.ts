@@ -6,6 +6,9 @@
  * another's. Sending is a role, too, for as long as it takes to send what is ready. The memory also keeps a descriptor of
  * the socket open, from which new parts get theirs; the last part closes it.
  *
+ * When it has ended for all, and everybody has left, another connection can take its place in the same memory: the next
+ * generation.
+ *
  *   OPEN     requests are taken
  *   ENDING   each part leaves when its requests are answered
  *   BROKEN   a fault has ended it, for all; `reason` says which
@@ -32,10 +35,15 @@ export interface SharedConnectionHandle {
   readAhead: SharedArrayBuffer
 }
 
-const PHASE = 0
+/** How many connections there were before this one. */
+const GENERATION = 0
+/** There will not be another. */
+const FINAL = 1
+// Of each connection anew:
+const PHASE = 2
 /** The descriptor that the memory keeps. */
-const SOCKET = 1
-const RECEIVING = 2
+const SOCKET = 3
+const RECEIVING = 4
 const SENDING = RECEIVING + ROLE_WORDS
 const PARTS = SENDING + ROLE_WORDS
 const SLOTS = PARTS + PARTS_WORDS
@@ -110,17 +118,64 @@ export class SharedConnection {
   /**
    * Lets others take part in a connection. The caller is its first part, and nothing is in flight.
    *
+   * @param handle whose connection has ended, to become that of this one; absent: a new one
    * @throws NBDError of kind `transport` when it has ended, of kind `request` (EMFILE)
    */
-  static begin(channel: QIOChannelSocket): SharedConnection {
+  static begin(channel: QIOChannelSocket, handle = SharedConnection.#allocate()): SharedConnection {
     channel.setFollowCoroutineCtx(true)
     const { fd } = channel.handle()
-    const memory = new SharedArrayBuffer(REASON * WORD + REASON_BYTES)
-    const words = new Int32Array(memory)
+    const words = new Int32Array(handle.memory)
+    words.fill(0, PHASE, REASON)
     words[SOCKET] = fd
+    new ReadAhead(handle.readAhead).take()
     const parts = new PartTable(words, PARTS)
     const me = parts.begin(wakeUpOfThread().handle)
-    return new SharedConnection({ memory, readAhead: ReadAhead.allocate() }, words, parts, me)
+    Atomics.add(words, GENERATION, 1)
+    aioWaitKick()
+    return new SharedConnection(handle, words, parts, me)
+  }
+
+  static #allocate(): SharedConnectionHandle {
+    const memory = new SharedArrayBuffer(REASON * WORD + REASON_BYTES)
+    return { memory, readAhead: ReadAhead.allocate() }
+  }
+
+  /** Resolves when nobody takes part any more, or `aborted` says so. */
+  static async vacated({ memory }: SharedConnectionHandle, aborted: () => boolean): Promise<void> {
+    const words = new Int32Array(memory)
+    const parts = new PartTable(words, PARTS)
+    await aioWaitWhile(() => {
+      if (parts.reap(() => undefined)) closeFd(words[SOCKET]!)
+      return parts.count > 0 && !aborted()
+    })
+  }
+
+  /** Counts the connections that the handle has been for. */
+  static generation({ memory }: SharedConnectionHandle): number {
+    return Atomics.load(new Int32Array(memory), GENERATION)
+  }
+
+  /**
+   * Resolves when there is another connection.
+   *
+   * @param generation of the last one that is known
+   * @returns false when there will be none, or `aborted` says so
+   */
+  static async renewed(
+    { memory }: SharedConnectionHandle,
+    generation: number,
+    aborted: () => boolean
+  ): Promise<boolean> {
+    const words = new Int32Array(memory)
+    const isThere = (): boolean => Atomics.load(words, GENERATION) !== generation
+    await aioWaitWhile(() => !isThere() && Atomics.load(words, FINAL) === 0 && !aborted())
+    return isThere() && !aborted()
+  }
+
+  /** There will be no other connection behind this one. */
+  static finish({ memory }: SharedConnectionHandle): void {
+    Atomics.store(new Int32Array(memory), FINAL, 1)
+    aioWaitKick()
   }
 
   /**
@@ -184,14 +239,19 @@ export class SharedConnection {
     return error
   }
 
+  /** Lets all others leave when their requests are answered. */
+  beginEnd(): void {
+    Atomics.compareExchange(this.#words, PHASE, OPEN, ENDING)
+    this.#parts.wakeOthers(this.me)
+  }
+
   /**
    * Lets all others leave, and waits for that.
    *
    * @param timeoutMs for them; then it is broken
    */
   async end(timeoutMs: number): Promise<void> {
-    Atomics.compareExchange(this.#words, PHASE, OPEN, ENDING)
-    this.#parts.wakeOthers(this.me)
+    this.beginEnd()
     const timer = setTimeout(() => {
       this.break(closed())
       aioWaitKick()

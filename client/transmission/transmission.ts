@@ -12,7 +12,7 @@ import type { QIOChannelSocket } from '../../shared/io/channel-socket.ts'
 import { WOKEN, type WindowReader } from '../../shared/io/window-reader.ts'
 import { NBD_CMD_DISC } from '../../shared/protocol/constants.ts'
 import type { Negotiated } from '../negotiation/negotiated.ts'
-import { SharedConnection } from '../sharing/shared-connection.ts'
+import { SharedConnection, type SharedConnectionHandle } from '../sharing/shared-connection.ts'
 import type { Cancellation } from './cancellation.ts'
 import { CookieTable } from './cookie-table.ts'
 import { NBD_LEAVE_TIMEOUT_MS } from './limits.ts'
@@ -94,14 +94,15 @@ export class Transmission {
    * Lets other threads take part from now on. Requests that are in flight are answered first; new ones wait meanwhile.
    *
    * @param socket the channel
+   * @param handle of a connection that has ended and whose place this one takes
    * @throws NBDError when the connection has ended; of kind `request` (EMFILE)
    */
-  async share(socket: QIOChannelSocket): Promise<SharedConnection> {
+  async share(socket: QIOChannelSocket, handle?: SharedConnectionHandle): Promise<SharedConnection> {
     await this.#table.hold()
     try {
       if (this.#error) throw this.#error
       // Somebody else may have asked for it at the same time.
-      return this.shared ?? this.#begin(SharedConnection.begin(socket), socket)
+      return this.shared ?? this.#begin(SharedConnection.begin(socket, handle), socket)
     } finally {
       this.#table.release()
       this.#sendHeld()
