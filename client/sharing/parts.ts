@@ -8,6 +8,7 @@
 import { scheduleRemote } from '../../shared/aio/bottom-half.ts'
 import { contextOf, isLive, type BottomHalfHandle } from '../../shared/aio/context-table.ts'
 import { NBDError } from '../../shared/errors/nbd-error.ts'
+import { kernelThreadId, threadRuns } from '../../shared/syscall/thread.ts'
 import { NBD_MAX_PARTS } from './limits.ts'
 
 /** How many there are, the dead ones that were not reaped included. */
@@ -18,7 +19,9 @@ const HEADER_WORDS = 2
 const STATE = 0
 const WAKE = 1
 const WANTS = 2
-const PART_WORDS = 3
+/** The kernel's id of its thread. */
+const THREAD = 3
+const PART_WORDS = 4
 export const PARTS_WORDS = HEADER_WORDS + NBD_MAX_PARTS * PART_WORDS
 
 const FREE = 0
@@ -126,7 +129,7 @@ export class PartTable {
   reap(onDead: (part: number) => void): boolean {
     for (let part = 0; part < this.#highest; part++) {
       const state = this.#word(part, STATE)
-      if (Atomics.load(this.#words, state) !== TAKEN || this.#lives(part)) continue
+      if (Atomics.load(this.#words, state) !== TAKEN || (this.#lives(part) && this.#runs(part))) continue
       if (Atomics.compareExchange(this.#words, state, TAKEN, CHANGING) !== TAKEN) continue
       onDead(part)
       this.depart(part)
@@ -151,12 +154,18 @@ export class PartTable {
     return isLive(contextOf(this.#wakeOf(part)))
   }
 
+  /** A worker that somebody else has started and ended by force has a context as if it lived. */
+  #runs(part: number): boolean {
+    return threadRuns(Atomics.load(this.#words, this.#word(part, THREAD)))
+  }
+
   /** There is a place for each that is counted. */
   #claim(wake: BottomHalfHandle): number {
     for (let part = 0; ; part = (part + 1) % NBD_MAX_PARTS) {
       const state = this.#word(part, STATE)
       if (Atomics.compareExchange(this.#words, state, FREE, CHANGING) !== FREE) continue
       Atomics.store(this.#words, this.#word(part, WAKE), wake)
+      Atomics.store(this.#words, this.#word(part, THREAD), kernelThreadId())
       this.#raiseHighest(part + 1)
       Atomics.store(this.#words, state, TAKEN)
       return part

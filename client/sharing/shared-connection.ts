@@ -144,10 +144,12 @@ export class SharedConnection {
   static async vacated({ memory }: SharedConnectionHandle, aborted: () => boolean): Promise<void> {
     const words = new Int32Array(memory)
     const parts = new PartTable(words, PARTS)
+    const timer = setInterval(aioWaitKick, LOOK_FOR_DEAD_MS)
     await aioWaitWhile(() => {
       if (parts.reap(() => undefined)) closeFd(words[SOCKET]!)
       return parts.count > 0 && !aborted()
     })
+    clearInterval(timer)
   }
 
   /** Counts the connections that the handle has been for. */

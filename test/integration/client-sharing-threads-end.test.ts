@@ -1,3 +1,4 @@
+import { Worker } from 'node:worker_threads'
 import t, { type Test } from 'tap'
 import { attach, connect, type NBDDisk } from '../../client/index.ts'
 import type { NBDPackets } from '../../shared/protocol/nbd-mode.ts'
@@ -114,6 +115,30 @@ void t.test('sharing - a call is given up, and its thread leaves before the repl
   served.control.held = false
   t.equal((await disk.read(FREE, 64 * KiB)).length, 64 * KiB)
   t.equal((await disk.read(0, 64 * KiB)).length, 64 * KiB)
+})
+
+void t.test('sharing - a worker that is no IOThread is terminated', async (t) => {
+  const { served, disk } = await begun(t, 0)
+  const first = disk.read(0, 512)
+  await held(served, 1)
+  const code = `
+    const { parentPort, workerData } = require('node:worker_threads')
+    import(workerData.module).then(({ attachDisk, beginReading }) => {
+      attachDisk(workerData.handle)
+      beginReading({ offset: 0, length: 512, count: 3 })
+    })
+    parentPort.on('message', () => undefined)`
+  const workerData = { module: ATTACH.module, handle: await disk.share() }
+  const worker = new Worker(code, { eval: true, workerData })
+  t.teardown(() => worker.terminate())
+  await held(served, 4)
+  await worker.terminate()
+  served.control.held = false
+  // Who hands over to it before it is missed loses the connection; but nobody waits for ever.
+  const outcome = await first.then(() => disk.read(FREE, 512)).catch((error: Error) => error.message)
+  if (typeof outcome === 'string')
+    t.match(outcome, /a thread that shared the connection was ended while receiving/)
+  else t.equal(outcome.length, 512)
 })
 
 void t.test('sharing - the server goes away while all threads wait', async (t) => {
