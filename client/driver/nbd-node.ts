@@ -83,7 +83,8 @@ export class NbdNode implements BlockNode {
     const { mayUnmap, noFallback, fua = false } = options
     if (noFallback && !canFastZero)
       throw new NBDError('request', 'the server cannot zero faster than it writes', { errno: ENOTSUP })
-    if (canZero) await asRequest(this.#disk.zero(offset, length, { noHole: !mayUnmap, fast: noFallback, fua }))
+    if (canZero)
+      await asRequest(this.#disk.zero(offset, length, { noHole: !mayUnmap, fast: noFallback, fua }))
     else await this.#writeZeroes(offset, length, fua)
   }
 

@@ -148,9 +148,10 @@ export const buildServe = (
   yargs
     .usage(
       'mqnbd serve IMAGE [options]\nmqnbd serve --blockdev ... --export ... [options]\n\n' +
-        'Serves IMAGE to NBD clients: a file, a block device, or memory:SIZE. Or opens nodes and serves several of them.'
+        'Serves IMAGE to NBD clients: a file, a block device, memory:SIZE, or the NBD URI of an export of another server. ' +
+        'Or opens nodes and serves several of them.'
     )
-    .positional('image', { type: 'string', describe: 'File, block device, or memory:SIZE' })
+    .positional('image', { type: 'string', describe: 'File, block device, memory:SIZE, or NBD URI' })
     .options(serveOptions)
     .check((args) => misplaced(args) ?? true)
     .check(() => oddBoolean(process.argv) ?? true)
@@ -160,6 +161,7 @@ export const buildServe = (
       'read-only, on a Unix socket, for one round of clients'
     )
     .example('mqnbd serve memory:1G -p 0', 'an empty disk in memory, on a free port')
+    .example('mqnbd serve nbd://host/disk -p 0', "another server's export, forwarded by all threads")
     .example(
       'mqnbd serve --blockdev file,node-name=a,filename=a.img --export nbd,id=a,node-name=a',
       'a.img, read-only, under the name a; both options may be repeated'

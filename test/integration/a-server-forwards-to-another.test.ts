@@ -85,7 +85,7 @@ void t.test('forwarding - a flush of one client covers the writes of all', async
   await Promise.all(disks.map((disk) => disk.close()))
 })
 
-void t.test('forwarding - FUA is the origin\'s to obey', async (t) => {
+void t.test("forwarding - FUA is the origin's to obey", async (t) => {
   const origin = await upstream(t, 'memory:1M')
   const proxy = await forward(t, origin.uri, 1)
   const disk = await connect(proxy.uri)
