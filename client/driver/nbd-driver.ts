@@ -3,15 +3,26 @@
  *
  * @see QEMU's block/nbd.c
  */
-import type { BlockDriver } from '../../shared/block/driver-registry.ts'
 import { configError, NBDError } from '../../shared/errors/nbd-error.ts'
-import { isNbdUri } from '../../shared/protocol/uri.ts'
 import { connect } from '../index.ts'
 import { NbdNode, type NbdHandle } from './nbd-node.ts'
-import { nbdOptions, parseNbdFilename, uriOf, type NbdOptions } from './options.ts'
+import { uriOf, type NbdOptions } from './options.ts'
 
 /** Milliseconds, where 0 stands for not at all. */
 const ms = (seconds = 0): number | undefined => (seconds === 0 ? undefined : seconds * 1000)
+
+/** @context main @throws NBDError of kind `config` */
+export async function openNbdNode(options: NbdOptions): Promise<NbdNode> {
+  try {
+    return await open(uriOf(options), options)
+  } catch (error) {
+    if (!NBDError.is(error) || error.kind === 'bug') throw error
+    throw configError(error.message, error)
+  }
+}
+
+/** @context any-thread */
+export const attachNbdNode = (handle: NbdHandle): NbdNode => NbdNode.attach(handle)
 
 async function open(uri: string, options: NbdOptions): Promise<NbdNode> {
   const disk = await connect(uri, {
@@ -27,22 +38,4 @@ async function open(uri: string, options: NbdOptions): Promise<NbdNode> {
     await disk.close()
     throw error
   }
-}
-
-export const nbdDriver: BlockDriver<NbdOptions, NbdHandle> = {
-  name: 'nbd',
-  options: nbdOptions,
-  module: new URL('./index.js', import.meta.url).href,
-  filenames: { matches: isNbdUri, parse: parseNbdFilename },
-
-  async open(options) {
-    try {
-      return await open(uriOf(options), options)
-    } catch (error) {
-      if (!NBDError.is(error) || error.kind === 'bug') throw error
-      throw configError(error.message, error)
-    }
-  },
-
-  attach: (handle) => NbdNode.attach(handle)
 }
