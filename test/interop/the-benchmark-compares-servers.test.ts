@@ -19,7 +19,14 @@ void t.test('bench servers - a moment of two cells, as JSON, Markdown and a pict
   const folder = tempDir(t)
   const file = (name: string): string => path.join(folder, name)
   const outputs = ['json', 'svg', 'markdown'].flatMap((kind) => [`--${kind}`, file(kind)])
-  const which = ['--servers', 'mqnbd-1,nbdkit,limit', '--cells', `^(${CELLS.join('|')})$`, '--peers', 'installed']
+  const which = [
+    '--servers',
+    'mqnbd-1,nbdkit,limit',
+    '--cells',
+    `^(${CELLS.join('|')})$`,
+    '--peers',
+    'installed'
+  ]
   const printed = await runOk(t, process.execPath, [BENCH, 'servers', '--quick', ...which, ...outputs])
 
   const report = JSON.parse(fs.readFileSync(file('json'), 'utf8')) as Report
