@@ -1,5 +1,6 @@
 /**
- * `npm run bench -- client`: copying 1 GiB by `mqnbd copy`, beside nbdcopy and qemu-img, as commands from start to end.
+ * `npm run bench -- client`: copying 1 GiB by `mqnbd copy`, beside nbdcopy and qemu-img, as commands from start to end; and
+ * then the reads of `library.ts`.
  *
  * The server, and the disk that is written to, are nbdkit's: nobody's own.
  */
@@ -11,13 +12,14 @@ import * as path from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { findProgram, program } from '../helpers/requires.ts'
 import { makeFile } from './image.ts'
+import { library } from './library.ts'
 import { median, sorted } from './statistics.ts'
 
 const MiB = 1024 * 1024
 const MQNBD = fileURLToPath(new URL('../../mqnbd.js', import.meta.url))
 
 /** GNU time tells what a command took. */
-const NEEDED = ['nbdkit', 'nbdcopy', 'qemu-img', 'time']
+const NEEDED = ['nbdkit', 'nbdcopy', 'qemu-img', 'fio', 'time']
 
 interface Contender {
   name: string
@@ -166,6 +168,7 @@ export async function client(quick: boolean): Promise<void> {
     }
     fs.rmSync(folder, { recursive: true, force: true })
   }
+  await library(quick)
 }
 
 /** What a large copy of nearly nothing takes. */

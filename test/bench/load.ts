@@ -1,10 +1,19 @@
-/** The load generator: reads at random places by mqnbd's own client, in a process of its own, so that it has a CPU time. */
+/** The load generator: reads at random places, in a process of its own, so that it has a CPU time. */
 import { fork, type ChildProcess } from 'node:child_process'
 import { once } from 'node:events'
 import { fileURLToPath } from 'node:url'
 import { connect } from '../../client/index.ts'
+import { peakMemory } from './servers/process-cost.ts'
 
 const PROGRAM = fileURLToPath(import.meta.url)
+
+/** A connection of the client that makes the load. */
+export interface LoadDisk {
+  size: number
+  /** `into` is free for the next read afterwards. */
+  read(offset: number, into: Buffer): Promise<unknown>
+  close(): Promise<void>
+}
 
 export interface LoadJob {
   uri: string
@@ -36,8 +45,14 @@ export class LoadGenerator {
     this.#ended.catch(() => undefined)
   }
 
-  static start(): LoadGenerator {
-    return new LoadGenerator(fork(PROGRAM, [], { stdio: 'inherit' }))
+  /** @param program answers jobs by `serveLoads`; mqnbd's own client if not given */
+  static start(program = PROGRAM, args: string[] = []): LoadGenerator {
+    return new LoadGenerator(fork(program, args, { stdio: 'inherit' }))
+  }
+
+  /** The most memory that was resident so far, in bytes. */
+  get peakMemory(): number {
+    return peakMemory(this.#child.pid!)
   }
 
   async run(job: LoadJob): Promise<LoadResult> {
@@ -52,8 +67,9 @@ export class LoadGenerator {
   }
 }
 
-async function load({ uri, connections, depth, length, ms }: LoadJob): Promise<LoadResult> {
-  const disks = await Promise.all(Array.from({ length: connections }, () => connect(uri)))
+async function load(open: (uri: string) => Promise<LoadDisk>, job: LoadJob): Promise<LoadResult> {
+  const { uri, connections, depth, length, ms } = job
+  const disks = await Promise.all(Array.from({ length: connections }, () => open(uri)))
   const places = Math.floor(disks[0]!.size / length)
   const cpu = process.cpuUsage()
   const start = performance.now()
@@ -74,6 +90,9 @@ async function load({ uri, connections, depth, length, ms }: LoadJob): Promise<L
   return { requests, ms: took, cpuMs: (user + system) / 1000 }
 }
 
-if (process.argv[1] === PROGRAM) {
-  process.on('message', (job: LoadJob) => void load(job).then((result) => process.send!(result)))
+/** Does the jobs that the parent sends, by the client that `open` belongs to. */
+export function serveLoads(open: (uri: string) => Promise<LoadDisk>): void {
+  process.on('message', (job: LoadJob) => void load(open, job).then((result) => process.send!(result)))
 }
+
+if (process.argv[1] === PROGRAM) serveLoads(connect)

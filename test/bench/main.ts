@@ -2,10 +2,11 @@
 import os from 'node:os'
 import { client } from './client.ts'
 import { core } from './core.ts'
+import { library } from './library.ts'
 import { multiqueue } from './multiqueue.ts'
 import { servers } from './servers/servers.ts'
 
-const benches: Record<string, (quick: boolean) => Promise<void>> = { client, core, multiqueue }
+const benches: Record<string, (quick: boolean) => Promise<void>> = { client, core, library, multiqueue }
 
 const args = process.argv.slice(2)
 if (args[0] === 'servers') {
