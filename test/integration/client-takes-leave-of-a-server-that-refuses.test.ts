@@ -7,7 +7,7 @@ import {
   NBD_OPT_EXPORT_NAME,
   NBD_OPT_GO,
   NBD_OPT_SET_META_CONTEXT,
-  NBD_OPT_STRUCTURED_REPLY,
+  NBD_OPT_EXTENDED_HEADERS,
   NBD_REP_ACK,
   NBD_REP_ERR_POLICY,
   NBD_REP_ERR_SHUTDOWN,
@@ -39,9 +39,9 @@ const refusals: Record<string, { answers: Record<number, Buffer[]>; errno: numbe
     why: /the server answers reply 0x80000063/
   },
   'a server that requires TLS': {
-    answers: reply(NBD_OPT_STRUCTURED_REPLY, NBD_REP_ERR_TLS_REQD),
+    answers: reply(NBD_OPT_EXTENDED_HEADERS, NBD_REP_ERR_TLS_REQD),
     errno: ENOTSUP,
-    why: /NBD_OPT_STRUCTURED_REPLY: the server requires TLS: use nbds:\/\//
+    why: /NBD_OPT_EXTENDED_HEADERS: the server requires TLS: use nbds:\/\//
   },
   'an export that requires TLS': {
     answers: reply(NBD_OPT_GO, NBD_REP_ERR_TLS_REQD),
