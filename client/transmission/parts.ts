@@ -31,15 +31,18 @@ export const isTooLong = (error: unknown): boolean =>
  * @param send gets the position relative to the range's start
  * @throws the first error, when all that were started have ended: nothing uses the caller's memory any more
  */
-export async function inParts(
+export const inParts = (
+  length: number,
+  max: number,
+  send: (at: number, length: number) => Promise<unknown>
+): Promise<unknown> => (length > 0 && length <= max ? send(0, length) : inSeveral(length, max, send))
+
+/** A function of its own, so that one part costs no more than `send` does. */
+async function inSeveral(
   length: number,
   max: number,
   send: (at: number, length: number) => Promise<unknown>
 ): Promise<void> {
-  if (length > 0 && length <= max) {
-    await send(0, length)
-    return
-  }
   let at = 0
   let failed = false
   let failure: unknown
