@@ -4,6 +4,7 @@
  *
  * @context the channel's thread
  */
+import { PolledWait } from '../aio/polled-wait.ts'
 import type { CoroutineFn } from '../coroutine/coroutine.ts'
 import { NBDError } from '../errors/nbd-error.ts'
 import { Memory } from '../syscall/memory.ts'
@@ -25,6 +26,7 @@ export class WindowReader {
   /** The last receive filled the window, so there is likely more: worth a system call before waiting. */
   #tryFirst = false
   #ended = false
+  readonly #wait = new PolledWait()
 
   constructor(channel: QIOChannel) {
     this.channel = channel
@@ -141,10 +143,16 @@ export class WindowReader {
       at += aside.copy(memory.buffer, start, 0, Math.min(aside.length, end - start))
       this.#aside = at - start === aside.length ? undefined : aside.subarray(at - start)
     }
+    let looks = false
     while (at < end) {
       const n = this.#ended ? 0 : this.channel.readv([{ memory, start: at, end }])
       if (n === QIO_CHANNEL_ERR_BLOCK) {
+        // The peer is likely about to send the rest.
+        if (!looks) this.#wait.begin()
+        looks = this.canPoll && this.#wait.goesOn()
+        if (looks) continue
         yield* this.channel.yield('in')
+        this.#wait.end()
       } else if (n === 0) {
         if (at === start) return false
         throw new NBDError(
@@ -153,6 +161,7 @@ export class WindowReader {
         )
       } else {
         at += n
+        looks = false
       }
     }
     return true
