@@ -14,7 +14,7 @@ import { Coroutine, type CoroutineFn } from '../coroutine/coroutine.ts'
 import { bugError, NBDError } from '../errors/nbd-error.ts'
 import { reason } from '../errors/system-error.ts'
 import { duplicateFd } from '../syscall/fd.ts'
-import { isUnixSocket, setTcpCork, shutdownSocket } from '../syscall/socket.ts'
+import { isUnixSocket, setSendBuffer, setTcpCork, shutdownSocket } from '../syscall/socket.ts'
 import {
   QIOChannel,
   type IOCondition,
@@ -34,6 +34,9 @@ export interface SocketHandle {
   /** The receiver's to close. */
   fd: number
 }
+
+/** What may wait to be received: the kernel's default is less than one large reply. TCP adapts by itself. */
+const UNIX_SEND_BUFFER = 1024 * 1024
 
 const FEATURES: ReadonlySet<QIOChannelFeature> = new Set([
   'shutdown',
@@ -62,7 +65,9 @@ export class QIOChannelSocket extends QIOChannel {
   constructor(fd: number) {
     super()
     this.#fd = fd
-    this.features = isUnixSocket(fd) ? UNIX_FEATURES : FEATURES
+    const isUnix = isUnixSocket(fd)
+    this.features = isUnix ? UNIX_FEATURES : FEATURES
+    if (isUnix) setSendBuffer(fd, UNIX_SEND_BUFFER)
     // @types/node knows `onread` for net.connect only.
     const options: net.SocketConstructorOpts & { onread: net.OnReadOpts } = {
       fd,
