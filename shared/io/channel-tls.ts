@@ -29,7 +29,7 @@ import { IOWaiters } from './io-waiters.ts'
 import type { TLSCreds } from './tls-creds.ts'
 import { startClientHandshake, startServerHandshake, tlsError, type Peer } from './tls-handshake.ts'
 import { closedError } from './transport-errors.ts'
-import { WriteAhead } from './write-ahead.ts'
+import { pooledPiece, WriteAhead } from './write-ahead.ts'
 
 /** From its start to the end of the handshake, in ms, when nobody says otherwise. */
 export const TLS_HANDSHAKE_TIMEOUT_MS = 10_000
@@ -71,7 +71,7 @@ export class QIOChannelTLS extends QIOChannel {
   #closing = false
   #error: NBDError | undefined
   readonly #waiters = new IOWaiters()
-  readonly #writeAhead = new WriteAhead(() => this.#waiters.wake('out'))
+  readonly #writeAhead = new WriteAhead(() => this.#waiters.wake('out'), pooledPiece)
 
   private constructor(peer: Peer, socket: Duplex, handshake: Handshake) {
     super()
