@@ -118,6 +118,7 @@ export async function serveNegotiated(handOver: NegotiatedConnection): Promise<C
 function open({ wire, taken }: ConnectionHandOver): QIOChannelSocket | QIOChannelPair {
   const channel = typeof wire === 'number' ? new QIOChannelSocket(wire) : QIOChannelPair.open(wire)
   Atomics.store(taken, 0, 1)
+  if (channel instanceof QIOChannelSocket) channel.enlargeSendBuffer()
   return channel
 }
 

@@ -35,9 +35,7 @@ export interface SocketHandle {
   fd: number
 }
 
-/** What may wait to be received: the kernel's default is less than one large reply. TCP adapts by itself. */
 const UNIX_SEND_BUFFER = 1024 * 1024
-
 const FEATURES: ReadonlySet<QIOChannelFeature> = new Set([
   'shutdown',
   'sendfile',
@@ -65,9 +63,7 @@ export class QIOChannelSocket extends QIOChannel {
   constructor(fd: number) {
     super()
     this.#fd = fd
-    const isUnix = isUnixSocket(fd)
-    this.features = isUnix ? UNIX_FEATURES : FEATURES
-    if (isUnix) setSendBuffer(fd, UNIX_SEND_BUFFER)
+    this.features = isUnixSocket(fd) ? UNIX_FEATURES : FEATURES
     // @types/node knows `onread` for net.connect only.
     const options: net.SocketConstructorOpts & { onread: net.OnReadOpts } = {
       fd,
@@ -93,6 +89,16 @@ export class QIOChannelSocket extends QIOChannel {
     this.#socket.on('end', () => this.#end())
     this.#socket.on('close', () => this.#end())
     this.#socket.setNoDelay(true)
+  }
+
+  /**
+   * Lets as much wait in a Unix socket to be received as NBD is served best by: the kernel's default is less than one large
+   * reply. TCP adapts by itself.
+   *
+   * @see qio_channel_socket_set_send_buffer, nbd_set_socket_send_buffer
+   */
+  enlargeSendBuffer(): void {
+    if (this.features.has('fd-pass')) setSendBuffer(this.#fd, UNIX_SEND_BUFFER)
   }
 
   /** A view in this thread of a socket that another thread has. @see handle */
