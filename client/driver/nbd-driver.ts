@@ -25,10 +25,7 @@ export async function openNbdNode(options: NbdOptions): Promise<NbdNode> {
 export const attachNbdNode = (handle: NbdHandle): NbdNode => NbdNode.attach(handle)
 
 async function open(uri: string, options: NbdOptions): Promise<NbdNode> {
-  const disk = await connect(uri, {
-    openTimeoutMs: ms(options['open-timeout']),
-    reconnectDelayMs: ms(options['reconnect-delay'])
-  })
+  const disk = await connect(uri, { openTimeoutMs: ms(options['open-timeout']) })
   try {
     const readOnly = options['read-only'] ?? false
     if (disk.readOnly && !readOnly)
