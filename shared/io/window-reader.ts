@@ -14,6 +14,9 @@ import { receiveWindow, WINDOW_OFFSET, WINDOW_SIZE } from './receive-window.ts'
 /** What `discard` reads at a time. */
 const DISCARD_SIZE = 64 * 1024
 
+/** How long one message keeps the others of the thread waiting while it is looked for, in ms. */
+const MAX_POLLED_MS = 2
+
 /** `receive` was woken without bytes. */
 export const WOKEN = -1
 
@@ -81,13 +84,14 @@ export class WindowReader {
   }
 
   /**
-   * As `receive`, without waiting, behind what is in the window; only when nothing was given back.
+   * As `receive`, without waiting, behind what is in the window.
    *
    * @returns how many bytes came; 0 at the end of the stream; WOKEN when there are none
    * @throws NBDError of kind `transport`
    */
   receiveNow(): number {
     const { window } = this
+    if (this.#aside) return this.#takeAside(this.#aside)
     if (this.#ended) return 0
     window.makeRoom()
     const n = this.#readv(window.end)
@@ -144,12 +148,20 @@ export class WindowReader {
       this.#aside = at - start === aside.length ? undefined : aside.subarray(at - start)
     }
     let looks = false
+    let mayLook = false
+    /** When the first look found nothing. */
+    let since: number | undefined
     while (at < end) {
       const n = this.#ended ? 0 : this.channel.readv([{ memory, start: at, end }])
       if (n === QIO_CHANNEL_ERR_BLOCK) {
         // The peer is likely about to send the rest.
-        if (!looks) this.#wait.begin()
-        looks = this.canPoll && this.#wait.goesOn()
+        if (!looks) {
+          const now = performance.now()
+          since ??= now
+          mayLook = this.canPoll && now - since < MAX_POLLED_MS
+          this.#wait.begin(now)
+        }
+        looks = mayLook && this.#wait.goesOn()
         if (looks) continue
         yield* this.channel.yield('in')
         this.#wait.end()

@@ -1,12 +1,22 @@
 import t from 'tap'
-import { QIO_CHANNEL_ERR_BLOCK } from '../../../../shared/io/channel.ts'
+import { AioContext } from '../../../../shared/aio/aio-context.ts'
+import { Coroutine, type CoroutineFn } from '../../../../shared/coroutine/coroutine.ts'
+import { QIO_CHANNEL_ERR_BLOCK, type QIOChannel } from '../../../../shared/io/channel.ts'
 import { QIOChannelSocket } from '../../../../shared/io/channel-socket.ts'
 import { receiveWindow, WINDOW_SIZE } from '../../../../shared/io/receive-window.ts'
+import { WOKEN } from '../../../../shared/io/window-reader.ts'
 import { Memory } from '../../../../shared/syscall/memory.ts'
 import { channelPair, PairMaker, type ChannelPair } from '../../../helpers/raw-pair.ts'
 import { waitFor, within } from '../../../helpers/wait-for.ts'
 import { AsyncChannel } from './async-channel.ts'
 import { pattern, rounds } from './channel-bytes.ts'
+
+function* turn(): CoroutineFn {
+  const co = Coroutine.current!
+  // Not by the context, which would have work meanwhile.
+  setImmediate(() => co.enter())
+  yield* Coroutine.yield()
+}
 
 const text = (memory: Memory, length: number): string => memory.buffer.toString('latin1', 0, length)
 
@@ -58,6 +68,33 @@ void t.test('readAllEof - a reset is an error, or the end, and not a hang', asyn
   await t.rejects(within('the reset', read), { kind: 'transport', message: /./ })
 })
 
+void t.test('readAllEof - a message that trickles in does not keep the thread for long', async (t) => {
+  const { polling } = AioContext.current()
+  const before = polling.options
+  t.teardown(() => (polling.options = before))
+  polling.options = { pollMaxNs: 1e9, pollGrow: 1e6, pollShrink: 0 }
+  let [looks, waits] = [0, 0]
+  const trickle = {
+    features: new Set(['poll']),
+    readv: () => (looks++ % 2 === 0 ? QIO_CHANNEL_ERR_BLOCK : 1),
+    *yield(): CoroutineFn {
+      waits++
+      yield* turn()
+    }
+  } as unknown as QIOChannel
+  const io = new AsyncChannel(trickle)
+  const memory = Memory.allocate(50_000)
+  // Whoever loses the processor between two looks does not go on: until none did.
+  do {
+    // Looking grows after waits that were short.
+    for (let i = 0; i < 10; i++) await io.readAllEof(memory, 0, 1)
+    waits = 0
+    waits = 0
+    t.equal(await io.readAllEof(memory, 0, memory.length), true)
+    if (waits === 0) t.fail('the thread did nothing else')
+  } while (waits === memory.length)
+})
+
 void t.test('receive - brings bytes behind those that were not consumed', async (t) => {
   const { channel, peer } = await channelPair(t)
   const io = new AsyncChannel(channel)
@@ -81,6 +118,22 @@ void t.test('receive - brings bytes behind those that were not consumed', async 
   const memory = Memory.allocate(100)
   t.equal(io.readNow(memory, 0, 100), all.length - consumed)
   t.ok(memory.buffer.subarray(0, all.length - consumed).equals(all.subarray(consumed)))
+})
+
+void t.test('receiveNow - brings first what was given back', async (t) => {
+  const { channel, peer } = await channelPair(t)
+  const io = new AsyncChannel(channel)
+  const window = receiveWindow()
+  peer.write('first')
+  await io.receive()
+  io.unread()
+  peer.write('second')
+  const received = (): string => window.memory.buffer.toString('latin1', window.start, window.end)
+  t.equal(io.reader.receiveNow(), 5)
+  t.equal(received(), 'first')
+  await waitFor('what came behind it', () => io.reader.receiveNow() !== WOKEN)
+  t.equal(received(), 'firstsecond')
+  window.clear()
 })
 
 void t.test('receive - a long stream arrives whole, whatever is left unconsumed', async (t) => {
