@@ -40,6 +40,9 @@ export class Transmission {
   readonly #parser: ReplyParser
   readonly #writer: RequestWriter
   #sharing: Sharing | undefined
+  /** Asked for: the receiver begins it, when it does not read. */
+  #beginSharing: (() => void) | undefined
+  #begun: Promise<SharedConnection> | undefined
   #ended: Promise<NBDError> | undefined
   #error: NBDError | undefined
 
@@ -102,8 +105,9 @@ export class Transmission {
     try {
       if (this.#error) throw this.#error
       // Somebody else may have asked for it at the same time.
-      return this.shared ?? this.#begin(SharedConnection.begin(socket, handle), socket)
+      return this.shared ?? (await (this.#begun ??= this.#beginInReceiver(socket, handle)))
     } finally {
+      this.#begun = undefined
       this.#table.release()
       this.#sendHeld()
     }
@@ -145,25 +149,17 @@ export class Transmission {
     }
     await this.#leave()
     this.#error ??= new NBDError('transport', 'the connection was closed')
+    this.#beginSharing?.()
     this.#table.abandonAll(this.#error)
     return this.#error
   }
 
   /** @returns when other parts of the connection go on without this one */
   *#receive(): CoroutineFn {
-    try {
-      yield* this.#receiveReplies()
-    } finally {
-      // The window is the whole thread's: others must not find what we have not consumed.
-      this.#reader.window.clear()
-    }
-  }
-
-  *#receiveReplies(): CoroutineFn {
     const { window } = this.#reader
-    const { memory } = window
     const parser = this.#parser
     for (;;) {
+      this.#beginSharing?.()
       if (this.#sharing && !(yield* this.#sharing.turn.take())) return
       const between = parser.state === STATE_REPLY && window.length === 0
       const n = yield* this.#reader.receive()
@@ -174,8 +170,19 @@ export class Transmission {
           `the server closed the connection${between ? '' : ' in the middle of a reply'}`
         )
       }
-      window.start = parser.consume(memory.buffer, window.start, window.end)
+      this.#consume()
       yield* this.#receiveDirect()
+    }
+  }
+
+  #consume(): void {
+    const { window } = this.#reader
+    try {
+      window.start = this.#parser.consume(window.memory.buffer, window.start, window.end)
+    } catch (error) {
+      // The window is the whole thread's: others must not find what is not consumed any more.
+      window.clear()
+      throw error
     }
   }
 
@@ -200,9 +207,26 @@ export class Transmission {
     this.#table.share(connection)
     this.#writer.share(connection.sending, socket)
     connection.onWake = () => this.#look(sharing)
-    // The receiver is to wait for its turn.
-    socket.wakeRead()
     return connection
+  }
+
+  /**
+   * From the moment that it has begun, others may send requests, and the replies are theirs: a receiver that had not been
+   * told yet would read them.
+   */
+  #beginInReceiver(socket: QIOChannelSocket, handle?: SharedConnectionHandle): Promise<SharedConnection> {
+    return new Promise((resolve, reject) => {
+      this.#beginSharing = () => {
+        this.#beginSharing = undefined
+        try {
+          if (this.#error) throw this.#error
+          resolve(this.#begin(SharedConnection.begin(socket, handle), socket))
+        } catch (error) {
+          reject(error)
+        }
+      }
+      socket.wakeRead()
+    })
   }
 
   /** Others have changed something. */
@@ -232,9 +256,10 @@ export class Transmission {
     if (!this.#sharing) return
     const { connection, socket } = this.#sharing
     const wasLast = connection.leave()
+    // What is still under way there must not touch roles that may be those of the next connection.
+    this.#writer.endSharing()
     if (!wasLast || this.#error) return
     socket.setFollowCoroutineCtx(false)
-    this.#writer.endSharing()
     await this.#sendDisc()
   }
 
@@ -261,5 +286,7 @@ export class Transmission {
     const own = NBDError.is(error) ? error : new NBDError('bug', String(error), { cause: error })
     this.#error = this.#sharing?.connection.break(own) ?? own
     this.#channel.shutdown('both')
+    // The others were told; without the turn we would hear nothing.
+    this.#sharing?.turn.wake()
   }
 }

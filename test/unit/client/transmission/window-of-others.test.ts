@@ -1,6 +1,9 @@
 import t, { type Test } from 'tap'
 import { BufferTarget } from '../../../../client/transmission/read-target.ts'
 import { Transmission } from '../../../../client/transmission/transmission.ts'
+import { SharedConnection } from '../../../../client/sharing/shared-connection.ts'
+import { NBDError } from '../../../../shared/errors/nbd-error.ts'
+import { receiveWindow } from '../../../../shared/io/receive-window.ts'
 import { WindowReader } from '../../../../shared/io/window-reader.ts'
 import { Memory } from '../../../../shared/syscall/memory.ts'
 import { NBD_CMD_FLUSH, NBD_CMD_READ } from '../../../helpers/raw-constants.ts'
@@ -47,4 +50,23 @@ void t.test('Transmission - a reply that is cut off does not get into another co
   t.ok(memory.buffer.equals(data))
   healthy.peer.end()
   t.match(await healthy.ended, { message: 'the server closed the connection' })
+})
+
+void t.test('Transmission - whoever joins what is broken leaves the window to its user', async (t) => {
+  const { channel } = await channelPair(t)
+  const first = SharedConnection.begin(channel)
+  const { part, channel: view } = SharedConnection.join(first.handle)
+  const options = { mode: NBD_MODE_SIMPLE, contexts: new Map<number, string>() } as const
+  const transmission = new Transmission(view, new WindowReader(view), options)
+  transmission.join(part, view)
+  first.break(new NBDError('transport', 'gone just now'))
+  const window = receiveWindow()
+  window.end = window.start + 100
+  // In the middle of a batch of requests: the first of them is what opens the disk in this thread.
+  const ended = transmission.run()
+  t.equal(window.length, 100)
+  window.clear()
+  t.match(await ended, { message: 'gone just now' })
+  await view.close()
+  first.leave()
 })
