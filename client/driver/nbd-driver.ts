@@ -25,7 +25,10 @@ export async function openNbdNode(options: NbdOptions): Promise<NbdNode> {
 export const attachNbdNode = (handle: NbdHandle): NbdNode => NbdNode.attach(handle)
 
 async function open(uri: string, options: NbdOptions): Promise<NbdNode> {
-  const disk = await connect(uri, { openTimeoutMs: ms(options['open-timeout']) })
+  const disk = await connect(uri, {
+    openTimeoutMs: ms(options['open-timeout']),
+    reconnectDelayMs: ms(options['reconnect-delay'])
+  })
   try {
     const readOnly = options['read-only'] ?? false
     if (disk.readOnly && !readOnly)

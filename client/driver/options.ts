@@ -19,6 +19,8 @@ export interface NbdOptions extends NodeOptions {
   server: NbdServerAddress
   /** Absent: the default export. */
   export?: string
+  /** Seconds in which requests wait for a lost connection to be made again; absent or 0: they fail. */
+  'reconnect-delay'?: number
   /** Seconds in which opening is tried again while there is no server; absent or 0: once. */
   'open-timeout'?: number
 }
@@ -47,6 +49,7 @@ export const nbdOptions = {
     })
   ),
   export: text,
+  'reconnect-delay': integer(0, MAX_SECONDS),
   'open-timeout': integer(0, MAX_SECONDS)
 } satisfies OptionMembers
 

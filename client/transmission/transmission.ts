@@ -222,7 +222,7 @@ export class Transmission {
           if (this.#error) throw this.#error
           resolve(this.#begin(SharedConnection.begin(socket, handle), socket))
         } catch (error) {
-          reject(error)
+          reject(error instanceof Error ? error : new Error(String(error)))
         }
       }
       socket.wakeRead()

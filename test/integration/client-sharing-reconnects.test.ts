@@ -1,10 +1,14 @@
 import * as path from 'node:path'
 import t, { type Test } from 'tap'
+import '../../client/driver/index.ts'
 import { attach, connect } from '../../client/index.ts'
+import { NBDServer } from '../../server/index.ts'
+import { openNode } from '../../shared/block/driver-registry.ts'
+import type { NbdOptions } from '../../client/driver/options.ts'
 import { emptyImage } from '../helpers/files.ts'
 import { startThreads } from '../helpers/iothreads.ts'
 import { Mqnbd } from '../helpers/mqnbd.ts'
-import { loadSize } from '../helpers/random-load.ts'
+import { loadSize, randomLoad } from '../helpers/random-load.ts'
 import { ATTACH, CLOSE, LOAD, READ, sha256 } from '../helpers/shared-disk.ts'
 import { tempDir } from '../helpers/temp-dir.ts'
 import { waitFor } from '../helpers/wait-for.ts'
@@ -16,6 +20,7 @@ const DEPTH = 4
 const LONG_MS = 600_000
 
 interface Origin {
+  socket: string
   uri: string
   /** Ends it at once, and starts it anew. */
   restart: () => Promise<void>
@@ -33,7 +38,7 @@ async function origin(t: Test, size: number): Promise<Origin> {
     await kill()
     server = await start()
   }
-  return { uri: server.uri, restart, kill }
+  return { socket, uri: server.uri, restart, kill }
 }
 
 void t.test('sharing - the connection is made again, for all threads', async (t) => {
@@ -95,4 +100,31 @@ void t.test('sharing - not there again in time', async (t) => {
   await server.kill()
   const [outcome] = await thread!.run(READ, { offset: 0, length: 512, count: 1 })
   t.match(outcome, { error: { kind: 'transport', message: /not there again within 200 ms/ } })
+})
+
+void t.test('forwarding - the origin is restarted under load', async (t) => {
+  const threads = await startThreads(t, 2)
+  const size = loadSize(2, DEPTH)
+  const server = await origin(t, size)
+  const options: NbdOptions = {
+    driver: 'nbd',
+    server: { type: 'unix', path: server.socket },
+    'reconnect-delay': 600
+  }
+  const node = await openNode(options)
+  const proxy = await NBDServer.start()
+  await proxy.addExport(node, { iothreads: threads })
+  const socket = path.join(tempDir(t), 's')
+  await proxy.listen({ path: socket })
+  const uri = `nbd+unix:///?socket=${socket}`
+  const disks = [await connect(uri), await connect(uri)]
+  const shadow = Buffer.alloc(size)
+  let restarted = false
+  const load = randomLoad(disks, shadow, DEPTH, (steps) => steps >= 300 && restarted)
+  await server.restart()
+  restarted = true
+  await load
+  t.ok((await disks[1]!.read(0, size)).equals(shadow))
+  await Promise.all(disks.map((disk) => disk.close()))
+  await proxy.close(5000)
 })
