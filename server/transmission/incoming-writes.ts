@@ -7,6 +7,7 @@
 import type { CoroutineFn } from '../../shared/coroutine/coroutine.ts'
 import { protocolError } from '../../shared/errors/nbd-error.ts'
 import { giveMemory, takeMemory } from '../../shared/io/memory-pool.ts'
+import { WINDOW_SIZE } from '../../shared/io/receive-window.ts'
 import type { WindowReader } from '../../shared/io/window-reader.ts'
 import { NBD_MAX_BUFFER_SIZE, NBD_MAX_DRAIN_SIZE } from '../../shared/protocol/limits.ts'
 import { nbdCmdLookup } from '../../shared/protocol/lookup.ts'
@@ -30,9 +31,16 @@ export class IncomingWrites {
     this.#inFlight = inFlight
   }
 
-  /** The window holds all of its payload. */
-  isThere(request: NBDRequest): boolean {
-    return request.length <= this.#reader.window.length && request.length <= NBD_MAX_BUFFER_SIZE
+  /** Whether the window holds all of its payload; as far as it has room for that, what is in the socket is received first. */
+  isThere({ length }: NBDRequest): boolean {
+    const { window } = this.#reader
+    while (window.length < length) {
+      if (length > WINDOW_SIZE) return false
+      // Nobody waits meanwhile for what is answered, nor the client for room.
+      this.#transmission.writer.flush()
+      if (this.#reader.receiveNow(length - window.length) <= 0) return false
+    }
+    return true
   }
 
   /** Takes a WRITE whose payload is in the window. @param request is reused when this returns */

@@ -6,10 +6,10 @@
  */
 import { Memory } from '../syscall/memory.ts'
 
-/** Bytes that one receive can bring. 64 KiB hold 2,340 requests without payload. */
-export const WINDOW_SIZE = 64 * 1024
+/** Bytes that one receive can bring: what may wait in a Unix socket by default, which is three WRITEs of 64 KiB. */
+export const WINDOW_SIZE = 256 * 1024
 /** Where a receive by node:net puts them; in front of it is room for what was not consumed before. */
-export const WINDOW_OFFSET = 64 * 1024
+export const WINDOW_OFFSET = WINDOW_SIZE
 
 export class ReceiveWindow {
   readonly memory = Memory.allocate(WINDOW_OFFSET + 2 * WINDOW_SIZE)
@@ -28,11 +28,11 @@ export class ReceiveWindow {
     this.start = this.end = WINDOW_OFFSET
   }
 
-  /** Moves what is not consumed so that WINDOW_SIZE bytes fit behind it. */
-  makeRoom(): void {
+  /** Moves what is not consumed so that `least` bytes, up to WINDOW_SIZE, fit behind it. */
+  makeRoom(least = WINDOW_SIZE): void {
     if (this.end === this.start) {
       this.clear()
-    } else if (this.end + WINDOW_SIZE > this.memory.length) {
+    } else if (this.end + least > this.memory.length) {
       this.memory.buffer.copyWithin(0, this.start, this.end)
       this.end -= this.start
       this.start = 0

@@ -17,6 +17,9 @@ const DISCARD_SIZE = 64 * 1024
 /** How long one message keeps the others of the thread waiting while it is looked for, in ms. */
 const MAX_POLLED_MS = 2
 
+/** From here on, in bytes, a receive has brought payload, and the peer is likely still sending. */
+const MUCH = 64 * 1024
+
 /** `receive` was woken without bytes. */
 export const WOKEN = -1
 
@@ -26,7 +29,7 @@ export class WindowReader {
   readonly #iov: [IOVec] = [{ memory: this.window.memory, start: 0, end: 0 }]
   /** Given back: what the next reader gets first. */
   #aside: Buffer | undefined
-  /** The last receive filled the window, so there is likely more: worth a system call before waiting. */
+  /** The last receive brought much, so there is likely more: worth a system call before waiting. */
   #tryFirst = false
   #ended = false
   readonly #wait = new PolledWait()
@@ -86,14 +89,15 @@ export class WindowReader {
   /**
    * As `receive`, without waiting, behind what is in the window.
    *
+   * @param least so many bytes have room; fewer than WINDOW_SIZE spare moving what is in the window
    * @returns how many bytes came; 0 at the end of the stream; WOKEN when there are none
    * @throws NBDError of kind `transport`
    */
-  receiveNow(): number {
+  receiveNow(least = WINDOW_SIZE): number {
     const { window } = this
     if (this.#aside) return this.#takeAside(this.#aside)
     if (this.#ended) return 0
-    window.makeRoom()
+    window.makeRoom(least)
     const n = this.#readv(window.end)
     if (n === QIO_CHANNEL_ERR_BLOCK) return WOKEN
     window.end += n
@@ -227,11 +231,11 @@ export class WindowReader {
   #readv(at: number): number {
     const [piece] = this.#iov
     piece.start = at
-    piece.end = at + WINDOW_SIZE
+    piece.end = Math.min(at + WINDOW_SIZE, this.window.memory.length)
     this.#tryFirst = false
     try {
       const n = this.channel.readv(this.#iov)
-      this.#tryFirst = n === WINDOW_SIZE
+      this.#tryFirst = n >= MUCH
       return n
     } catch (error) {
       this.unread()
