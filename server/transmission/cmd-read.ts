@@ -4,7 +4,7 @@ import type { CoroutineFn } from '../../shared/coroutine/coroutine.ts'
 import type { BlockMap } from '../../shared/block/block-node.ts'
 import { giveMemory, takeMemory } from '../../shared/io/memory-pool.ts'
 import type { NBDRequest } from '../../shared/protocol/messages/request.ts'
-import { isCached } from '../../shared/syscall/page-cache.ts'
+import { CachedStretch } from './cached-stretch.ts'
 import { encodeReadHeader, readHeaderSize, replyDone, replyReadFromFile } from './reply.ts'
 import { MAX_RESERVE } from './reply-writer.ts'
 import type { Transmission } from './transmission.ts'
@@ -13,6 +13,7 @@ import type { Transmission } from './transmission.ts'
 const SENDFILE_MIN = 32 * 1024
 
 const map: BlockMap = { fd: -1, offset: 0, resident: false }
+const cached = new CachedStretch()
 
 /**
  * Replies at once if the data is at hand, without a coroutine.
@@ -32,7 +33,7 @@ export function cmdRead(transmission: Transmission, request: NBDRequest): undefi
     length >= SENDFILE_MIN &&
     writer.takesFiles &&
     exp.node.map(offset, length, map) &&
-    (map.resident || isCached(map.fd, map.offset, length))
+    (map.resident || cached.has(map.fd, map.offset, length))
   ) {
     replyReadFromFile(writer, request, mode, map)
     return undefined

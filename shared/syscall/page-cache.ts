@@ -1,5 +1,6 @@
 /** Asking what is cached. */
 import { declare, EBADF, ENOTSUP, errno } from './libc.ts'
+import { storeUint64, wordsOf } from './iovec.ts'
 import { Memory } from './memory.ts'
 import { preadNowait, preadSync } from './file-io.ts'
 
@@ -12,7 +13,9 @@ const PAGE_SIZE = 4096
 
 // struct cachestat_range { u64 off, len } and struct cachestat { u64 nr_cache, and four more }
 const range = Memory.allocate(16)
+const rangeWords = wordsOf(range)
 const stat = Memory.allocate(40)
+const statWords = wordsOf(stat)
 const probe = Memory.allocate(16)
 
 // An old kernel answers ENOSYS, a container's seccomp filter often EPERM; one that knows the call sees that -1 is
@@ -34,12 +37,12 @@ export function isCached(fd: number, offset: number, length: number): boolean {
       preadNowait(fd, probe.address, 1, offset + length - 1) === 1
     )
   }
-  range.buffer.writeBigUInt64LE(BigInt(offset), 0)
-  range.buffer.writeBigUInt64LE(BigInt(length), 8)
+  storeUint64(rangeWords, 0, offset)
+  storeUint64(rangeWords, 2, length)
   if (syscall(SYS_CACHESTAT, fd, range.address, stat.address, 0) !== 0) return false
   const first = Math.floor(offset / PAGE_SIZE)
   const last = Math.floor((offset + length - 1) / PAGE_SIZE)
-  if (stat.buffer.readUInt32LE(0) < last - first + 1) return false
+  if (statWords[0]! < last - first + 1) return false
   // Pages behind the end of a file that was cut off can be cached still.
   const n = preadNowait(fd, probe.address, 1, offset + length - 1)
   return n === 1 || (n === -ENOTSUP && preadSync(fd, probe.address, 1, offset + length - 1) === 1)
