@@ -33,8 +33,11 @@ import { pooledPiece, WriteAhead } from './write-ahead.ts'
 
 /** From its start to the end of the handshake, in ms, when nobody says otherwise. */
 export const TLS_HANDSHAKE_TIMEOUT_MS = 10_000
-/** Decrypted bytes that wait for a reader before the socket is not read any more; what is on its way may come on top. */
-const READ_AHEAD = 256 * 1024
+/**
+ * Decrypted bytes that wait for a reader before the socket is not read any more; what is on its way may come on top. Several
+ * large requests, because stopping and going on costs two system calls and a turn of the loop.
+ */
+const READ_AHEAD = 1024 * 1024
 /** How long `close` lets the peer take what was written, in ms. */
 const CLOSE_TIMEOUT_MS = 10_000
 
