@@ -31,16 +31,14 @@ export class IncomingWrites {
     this.#inFlight = inFlight
   }
 
-  /** Whether the window holds all of its payload; as far as it has room for that, what is in the socket is received first. */
+  /** Whether the window holds all of its payload; as far as it has room for that, the rest is received first. */
   isThere({ length }: NBDRequest): boolean {
     const { window } = this.#reader
-    while (window.length < length) {
-      if (length > WINDOW_SIZE) return false
-      // Nobody waits meanwhile for what is answered, nor the client for room.
-      this.#transmission.writer.flush()
-      if (this.#reader.receiveNow(length - window.length) <= 0) return false
-    }
-    return true
+    if (length <= window.length) return true
+    if (length > WINDOW_SIZE) return false
+    // The client does not wait for what is answered until this is there.
+    this.#transmission.writer.flush()
+    return this.#reader.fill(length)
   }
 
   /** Takes a WRITE whose payload is in the window. @param request is reused when this returns */

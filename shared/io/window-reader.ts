@@ -4,18 +4,15 @@
  *
  * @context the channel's thread
  */
-import { PolledWait } from '../aio/polled-wait.ts'
 import type { CoroutineFn } from '../coroutine/coroutine.ts'
 import { NBDError } from '../errors/nbd-error.ts'
 import { Memory } from '../syscall/memory.ts'
 import { QIO_CHANNEL_ERR_BLOCK, type IOVec, type QIOChannel } from './channel.ts'
+import { MessageWait } from './message-wait.ts'
 import { receiveWindow, WINDOW_OFFSET, WINDOW_SIZE } from './receive-window.ts'
 
 /** What `discard` reads at a time. */
 const DISCARD_SIZE = 64 * 1024
-
-/** How long one message keeps the others of the thread waiting while it is looked for, in ms. */
-const MAX_POLLED_MS = 2
 
 /** From here on, in bytes, a receive has brought payload, and the peer is likely still sending. */
 const MUCH = 64 * 1024
@@ -32,7 +29,7 @@ export class WindowReader {
   /** The last receive brought much, so there is likely more: worth a system call before waiting. */
   #tryFirst = false
   #ended = false
-  readonly #wait = new PolledWait()
+  readonly #message = new MessageWait()
 
   constructor(channel: QIOChannel) {
     this.channel = channel
@@ -104,6 +101,24 @@ export class WindowReader {
     return n
   }
 
+  /**
+   * Brings more bytes behind those of the window, without waiting but for what is about to come, until it holds `length`,
+   * up to WINDOW_SIZE.
+   *
+   * @returns false when it does not; `readAll` then waits for the rest
+   * @throws NBDError of kind `transport`
+   */
+  fill(length: number): boolean {
+    const { window } = this
+    while (window.length < length) {
+      const n = this.receiveNow(length - window.length)
+      if (n > 0) this.#message.found()
+      else if (n === 0 || !this.canPoll || !this.#message.goesOn()) return false
+    }
+    this.#message.end()
+    return true
+  }
+
   /** The next `receive` is not going to wait, it seems. */
   get hasMore(): boolean {
     return this.#tryFirst
@@ -151,24 +166,13 @@ export class WindowReader {
       at += aside.copy(memory.buffer, start, 0, Math.min(aside.length, end - start))
       this.#aside = at - start === aside.length ? undefined : aside.subarray(at - start)
     }
-    let looks = false
-    let mayLook = false
-    /** When the first look found nothing. */
-    let since: number | undefined
     while (at < end) {
       const n = this.#ended ? 0 : this.channel.readv([{ memory, start: at, end }])
       if (n === QIO_CHANNEL_ERR_BLOCK) {
         // The peer is likely about to send the rest.
-        if (!looks) {
-          const now = performance.now()
-          since ??= now
-          mayLook = this.canPoll && now - since < MAX_POLLED_MS
-          this.#wait.begin(now)
-        }
-        looks = mayLook && this.#wait.goesOn()
-        if (looks) continue
+        if (this.canPoll && this.#message.goesOn()) continue
         yield* this.channel.yield('in')
-        this.#wait.end()
+        this.#message.slept()
       } else if (n === 0) {
         if (at === start) return false
         throw new NBDError(
@@ -177,9 +181,10 @@ export class WindowReader {
         )
       } else {
         at += n
-        looks = false
+        this.#message.found()
       }
     }
+    this.#message.end()
     return true
   }
 

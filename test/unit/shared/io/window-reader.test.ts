@@ -1,4 +1,4 @@
-import t from 'tap'
+import t, { type Test } from 'tap'
 import { AioContext } from '../../../../shared/aio/aio-context.ts'
 import { Coroutine, type CoroutineFn } from '../../../../shared/coroutine/coroutine.ts'
 import { QIO_CHANNEL_ERR_BLOCK, type QIOChannel } from '../../../../shared/io/channel.ts'
@@ -68,31 +68,51 @@ void t.test('readAllEof - a reset is an error, or the end, and not a hang', asyn
   await t.rejects(within('the reset', read), { kind: 'transport', message: /./ })
 })
 
-void t.test('readAllEof - a message that trickles in does not keep the thread for long', async (t) => {
+/** Brings a byte at every second look; and the thread looks for long. @param onWait called when it has slept */
+function trickle(t: Test, onWait: () => void): AsyncChannel {
   const { polling } = AioContext.current()
   const before = polling.options
   t.teardown(() => (polling.options = before))
   polling.options = { pollMaxNs: 1e9, pollGrow: 1e6, pollShrink: 0 }
-  let [looks, waits] = [0, 0]
-  const trickle = {
+  let looks = 0
+  return new AsyncChannel({
     features: new Set(['poll']),
     readv: () => (looks++ % 2 === 0 ? QIO_CHANNEL_ERR_BLOCK : 1),
     *yield(): CoroutineFn {
-      waits++
+      onWait()
       yield* turn()
     }
-  } as unknown as QIOChannel
-  const io = new AsyncChannel(trickle)
+  } as unknown as QIOChannel)
+}
+
+void t.test('readAllEof - a message that trickles in does not keep the thread for long', async (t) => {
+  let waits = 0
+  const io = trickle(t, () => waits++)
   const memory = Memory.allocate(50_000)
   // Whoever loses the processor between two looks does not go on: until none did.
   do {
     // Looking grows after waits that were short.
     for (let i = 0; i < 10; i++) await io.readAllEof(memory, 0, 1)
     waits = 0
-    waits = 0
     t.equal(await io.readAllEof(memory, 0, memory.length), true)
     if (waits === 0) t.fail('the thread did nothing else')
   } while (waits === memory.length)
+})
+
+void t.test('fill - brings what is about to come, for a short time', async (t) => {
+  const io = trickle(t, () => undefined)
+  const window = receiveWindow()
+  const memory = Memory.allocate(10)
+  // Whoever loses the processor between two looks does not look for a while: until that did not happen.
+  do {
+    window.clear()
+    for (let i = 0; i < 10; i++) await io.readAllEof(memory, 0, 1)
+  } while (!io.reader.fill(100))
+  t.equal(window.length, 100)
+  window.clear()
+  t.equal(io.reader.fill(WINDOW_SIZE), false, 'not one that trickles in')
+  t.ok(window.length < WINDOW_SIZE)
+  window.clear()
 })
 
 void t.test('receive - brings bytes behind those that were not consumed', async (t) => {
