@@ -15,9 +15,7 @@ import { NBDError } from '../../shared/errors/nbd-error.ts'
 import { QIO_CHANNEL_ERR_BLOCK, type IOVec, type QIOChannel } from '../../shared/io/channel.ts'
 import { QIOChannelSocket } from '../../shared/io/channel-socket.ts'
 import { giveMemory, takeMemory } from '../../shared/io/memory-pool.ts'
-import { WAIT_PIECE } from '../../shared/io/socket-writer.ts'
 import type { BlockMap } from '../../shared/block/block-node.ts'
-import { preadSync } from '../../shared/syscall/file-io.ts'
 import { Memory } from '../../shared/syscall/memory.ts'
 
 /** Replies that are gathered before they are sent anyway. */
@@ -242,11 +240,9 @@ export class ReplyWriter {
 
   /** @returns 0 also when the file was too short, and the queue has changed */
   #sendFile(head: FileSegment): number {
-    const socket = this.#socket!
-    if (socket.sending) return QIO_CHANNEL_ERR_BLOCK
-    const sent = socket.sendfile(head.file, head.start, head.end - head.start)
+    const sent = this.#socket!.sendfile(head.file, head.start, head.end - head.start)
     if (sent === 0) this.#replaceShort(head)
-    return sent === QIO_CHANNEL_ERR_BLOCK ? this.#sendPiece(head) : sent
+    return sent
   }
 
   #sendMemory(head: MemorySegment): number {
@@ -258,21 +254,6 @@ export class ReplyWriter {
       next = this.#queue[gathered.length]
     }
     return this.#channel.writev(gathered, next !== undefined)
-  }
-
-  /** There is no room for the file just now: the channel can wait for some with a piece of memory. */
-  #sendPiece(head: FileSegment): number {
-    const length = Math.min(WAIT_PIECE, head.end - head.start)
-    const memory = takeMemory(length)
-    try {
-      if (preadSync(head.file, memory.address, length, head.start) !== length) {
-        this.#replaceShort(head)
-        return 0
-      }
-      return this.#channel.writev([{ memory, start: 0, end: length }])
-    } finally {
-      giveMemory(memory)
-    }
   }
 
   /** The file ends within the queue's first segment: zeroes complete what was promised, and an error follows them. */

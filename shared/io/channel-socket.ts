@@ -167,7 +167,7 @@ export class QIOChannelSocket extends QIOChannel {
   }
 
   /**
-   * Sends from a file, as far as there is room.
+   * Sends from a file, as far as there is room; as with `writev`, `yield` then waits for more.
    *
    * @returns bytes, QIO_CHANNEL_ERR_BLOCK, or 0 when the file ends before `offset`
    * @throws NBDError of kind `transport`

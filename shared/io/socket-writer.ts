@@ -11,6 +11,7 @@ import { Coroutine, type CoroutineFn } from '../coroutine/coroutine.ts'
 import { bugError, NBDError } from '../errors/nbd-error.ts'
 import { reason } from '../errors/system-error.ts'
 import { sendWithFds } from '../syscall/fd-pass.ts'
+import { preadSync } from '../syscall/file-io.ts'
 import { EAGAIN } from '../syscall/libc.ts'
 import {
   MAX_GATHER,
@@ -22,6 +23,7 @@ import {
   shutdownSocket
 } from '../syscall/socket.ts'
 import { QIO_CHANNEL_ERR_BLOCK, type IOVec } from './channel.ts'
+import { giveMemory, takeMemory } from './memory-pool.ts'
 import { closedError, transportError } from './transport-errors.ts'
 
 /** What is handed to node:net to wait for room with: it is copied, and what follows it is not. */
@@ -103,7 +105,10 @@ export class SocketWriter {
   sendfile(file: number, offset: number, length: number): number {
     this.check()
     if (this.#sending) return QIO_CHANNEL_ERR_BLOCK
-    return sentOrBlocked(sendfile(this.#fd, file, offset, length))
+    const n = sendfile(this.#fd, file, offset, length)
+    if (n >= 0) return n
+    if (n !== -EAGAIN) throw transportError('sending', -n)
+    return this.#sendFileLater(file, offset, length)
   }
 
   /** @see QIOChannelSocket.writevFds */
@@ -142,6 +147,18 @@ export class SocketWriter {
     const co = this.#waiting
     this.#waiting = undefined
     co?.wake()
+  }
+
+  /** As `#sendLater`, with a piece of a file. @returns 0 when it ends before `offset` */
+  #sendFileLater(file: number, offset: number, length: number): number {
+    const memory = takeMemory(WAIT_PIECE)
+    try {
+      const end = preadSync(file, memory.address, Math.min(WAIT_PIECE, length), offset)
+      if (end < 0) throw transportError('reading what is to be sent', -end)
+      return end === 0 ? 0 : this.#sendLater([{ memory, start: 0, end }])
+    } finally {
+      giveMemory(memory)
+    }
   }
 
   /** The socket is full: node:net gets the first piece, and says when there is room. */

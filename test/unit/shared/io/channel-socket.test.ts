@@ -1,11 +1,14 @@
+import * as crypto from 'node:crypto'
 import { once } from 'node:events'
 import * as fs from 'node:fs'
 import t from 'tap'
+import { Coroutine, type CoroutineFn } from '../../../../shared/coroutine/coroutine.ts'
 import { QIO_CHANNEL_ERR_BLOCK } from '../../../../shared/io/channel.ts'
 import { QIOChannelSocket } from '../../../../shared/io/channel-socket.ts'
 import { closeFd, duplicateFd } from '../../../../shared/syscall/fd.ts'
 import { declare } from '../../../../shared/syscall/libc.ts'
 import { Memory } from '../../../../shared/syscall/memory.ts'
+import { imageOf } from '../../../helpers/files.ts'
 import { openSockets } from '../../../helpers/proc.ts'
 import { channelPair, PairMaker } from '../../../helpers/raw-pair.ts'
 import { waitFor, within } from '../../../helpers/wait-for.ts'
@@ -80,6 +83,31 @@ void t.test('sendfile - sends a part of a file, and 0 tells that it ends', async
   await waitFor('three bytes', () => received.length > 0)
   t.equal(Buffer.concat(received).toString(), 'ELF')
   t.equal(channel.sendfile(file, fs.fstatSync(file).size, 10), 0)
+})
+
+void t.test('sendfile - waits for room, as writing does', async (t) => {
+  const { channel, peer } = await channelPair(t)
+  const bytes = crypto.randomBytes(8 << 20)
+  const fd = fs.openSync(imageOf(t, bytes), 'r')
+  t.teardown(() => fs.closeSync(fd))
+  const received: Buffer[] = []
+  peer.on('data', (data) => received.push(data))
+  let waits = 0
+  const sent = Coroutine.start(function* (): CoroutineFn {
+    for (let at = 0; at < bytes.length;) {
+      const n = channel.sendfile(fd, at, bytes.length - at)
+      if (n === QIO_CHANNEL_ERR_BLOCK) {
+        waits++
+        yield* channel.yield('out')
+      } else {
+        at += n
+      }
+    }
+  })
+  await within('all to be sent', sent)
+  await waitFor('all', () => received.reduce((sum, { length }) => sum + length, 0) === bytes.length)
+  t.ok(Buffer.concat(received).equals(bytes))
+  t.ok(waits > 0)
 })
 
 const TCP_NODELAY = 1
