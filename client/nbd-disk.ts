@@ -49,6 +49,7 @@ import {
 } from './transmission/block-status.ts'
 import { Cancellation, type CallOptions } from './transmission/cancellation.ts'
 import { checkCommand, checkStatus } from './transmission/check-command.ts'
+import type { FilePart } from './transmission/file-payload.ts'
 import type { Command, Status } from './transmission/pending-request.ts'
 
 export interface DiskOptions {
@@ -164,6 +165,11 @@ export class NBDDisk {
     return this.#connections.size
   }
 
+  /** Whether what `writeFile` writes does not pass through our memory: on TCP and Unix sockets without TLS. */
+  get sendsFiles(): boolean {
+    return !this.#widens && this.#connections.sendsFiles
+  }
+
   get state(): ConnectionState {
     return this.#connections.state
   }
@@ -210,6 +216,21 @@ export class NBDDisk {
   write(offset: number, data: Uint8Array, options?: WriteOptions): Promise<void> {
     return this.#write(options, (limit) =>
       this.#io.write(offset, bytesOf(data), fuaFlag(options?.fua), limit)
+    )
+  }
+
+  /**
+   * Writes `length` bytes of an open file. With `sendsFiles` they go from the page cache to the server; otherwise they are
+   * read before, in this thread. In both cases it waits for the disk where they are not cached.
+   *
+   * @param file stays the caller's, and open until the promise settles. When it ends before, the call fails, and with
+   *   `sendsFiles` the connection, too
+   * @throws NBDError; why the call was given up
+   * @see sendfile(2)
+   */
+  writeFile(offset: number, length: number, file: FilePart, options?: WriteOptions): Promise<void> {
+    return this.#write(options, (limit) =>
+      this.#io.writeFile(offset, length, file, fuaFlag(options?.fua), limit)
     )
   }
 

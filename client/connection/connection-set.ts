@@ -97,6 +97,11 @@ export class ConnectionSet {
     return this.#closed ? 0 : this.#lines.filter(({ state }) => state === 'READY').length
   }
 
+  /** Whether all of them send payloads straight from files, as it is now. */
+  get sendsFiles(): boolean {
+    return this.#lines.every((line) => line.state === 'READY' && line.connection.sendsFiles)
+  }
+
   /**
    * Sends a request and waits for its reply.
    *

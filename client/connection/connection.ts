@@ -127,6 +127,11 @@ export class Connection {
     return (await this.#transmission.share(this.#channel, handle)).handle
   }
 
+  /** @see Transmission.sendsFiles */
+  get sendsFiles(): boolean {
+    return this.#transmission.sendsFiles
+  }
+
   /** Requests that the server has not answered yet. */
   get load(): number {
     return this.#transmission.load

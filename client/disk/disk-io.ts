@@ -14,6 +14,7 @@ import { NBD_MODE_EXTENDED } from '../../shared/protocol/nbd-mode.ts'
 import type { Negotiated } from '../negotiation/negotiated.ts'
 import type { Cancellation } from '../transmission/cancellation.ts'
 import { checkCommand } from '../transmission/check-command.ts'
+import type { FilePart } from '../transmission/file-payload.ts'
 import { NBD_MAX_EFFECT_LENGTH } from '../transmission/limits.ts'
 import { inParts, isTooLong, maxPayload } from '../transmission/parts.ts'
 import type { Command, Status } from '../transmission/pending-request.ts'
@@ -32,6 +33,14 @@ export interface DiskIO {
   read(offset: number, length: number, buffers: readonly Buffer[], cancellation?: Cancellation): Promise<void>
   /** @param flags NBD_CMD_FLAG_... */
   write(offset: number, data: Buffer, flags: number, cancellation?: Cancellation): Promise<void>
+  /** As `write`, of `length` bytes of a file. */
+  writeFile(
+    offset: number,
+    length: number,
+    file: FilePart,
+    flags: number,
+    cancellation?: Cancellation
+  ): Promise<void>
   zero(offset: number, length: number, flags: number, cancellation?: Cancellation): Promise<void>
   trim(offset: number, length: number, flags: number, cancellation?: Cancellation): Promise<void>
   cache(offset: number, length: number, cancellation?: Cancellation): Promise<void>
@@ -86,6 +95,23 @@ export class AlignedIO implements DiskIO {
     const command = { type: NBD_CMD_CACHE, flags: 0, offset, length }
     // Without payload; but QEMU allows no more than it would for a read.
     return this.#effect(command, this.#maxPayload, cancellation)
+  }
+
+  async writeFile(
+    offset: number,
+    length: number,
+    { fd, position }: FilePart,
+    flags: number,
+    cancellation?: Cancellation
+  ): Promise<void> {
+    const command = { type: NBD_CMD_WRITE, flags, offset, length }
+    checkCommand(command, this.#requester.negotiated)
+    await inParts(length, this.#maxPayload, (at, size) =>
+      this.#requester.request(
+        { ...command, offset: offset + at, length: size, file: { fd, position: position + at } },
+        cancellation
+      )
+    )
   }
 
   async #write(

@@ -16,6 +16,7 @@ import {
 import type { Negotiated } from '../negotiation/negotiated.ts'
 import type { Cancellation } from '../transmission/cancellation.ts'
 import { checkCommand } from '../transmission/check-command.ts'
+import { inMemory, type FilePart } from '../transmission/file-payload.ts'
 import type { Command } from '../transmission/pending-request.ts'
 import { blocksOf, type Blocks, type Edge } from './blocks.ts'
 import { AlignedIO, type DiskIO, type Requester } from './disk-io.ts'
@@ -56,6 +57,18 @@ export class WidenedIO implements DiskIO {
       ...this.#edges(blocks, flags, fill, cancellation),
       ...(middle.length > 0 ? [this.#aligned.write(blocks.middleStart, middle, flags, cancellation)] : [])
     ])
+  }
+
+  async writeFile(
+    offset: number,
+    length: number,
+    file: FilePart,
+    flags: number,
+    cancellation?: Cancellation
+  ): Promise<void> {
+    const command = { type: NBD_CMD_WRITE, flags, offset, length, file }
+    checkCommand(command, this.#negotiated, 1)
+    await this.write(offset, inMemory(command).data!, flags, cancellation)
   }
 
   async zero(offset: number, length: number, flags: number, cancellation?: Cancellation): Promise<void> {

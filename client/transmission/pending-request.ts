@@ -7,6 +7,7 @@ import { withContext } from '../with-context.ts'
 import type { Cancellation } from './cancellation.ts'
 import type { MetaContexts } from '../negotiation/negotiated.ts'
 import { Coverage } from './coverage.ts'
+import type { FilePart } from './file-payload.ts'
 import type { ReadTarget } from './read-target.ts'
 
 /** For each context, by its name: length and flags of one extent after the other. */
@@ -24,6 +25,8 @@ export interface Command {
   target?: ReadTarget | undefined
   /** For WRITE, `length` bytes: the connection's until the request has been answered or given up. */
   data?: Buffer | undefined
+  /** For WRITE, instead of `data`: stays open until the request has been answered or given up. */
+  file?: FilePart | undefined
   /** Given up when it is on its way already, it goes on until its reply comes. */
   untilDone?: boolean
 }
@@ -52,7 +55,7 @@ export class PendingRequest {
     this.#reject = reject
   }
 
-  /** Without `target` and `data` when it was given up: they are their owner's again. */
+  /** Without `target`, `data` and `file` when it was given up: they are their owner's again. */
   get command(): Command {
     return this.#command
   }

@@ -2,8 +2,9 @@
  * What goes to the server, in order, in as few system calls as may be.
  *
  * Requests that are issued in one turn of the loop are built one behind the other and leave together; small payloads
- * are copied in between, large ones go along without being copied. Where the channel is full, what follows waits, not
- * built yet: so it can be withdrawn. What is built and not sent is then one request at the most, which has begun.
+ * are copied in between, large ones go along without being copied: from their memory, or straight from a file. Where the
+ * channel is full, what follows waits, not built yet: so it can be withdrawn. What is built and not sent is then one request
+ * at the most, which has begun.
  *
  * When several threads share the connection, one sends at a time: until nothing is left to send, or to be sent.
  *
@@ -11,7 +12,8 @@
  */
 import { CoQueue } from '../../shared/coroutine/co-queue.ts'
 import { Coroutine, type CoroutineFn } from '../../shared/coroutine/coroutine.ts'
-import type { QIOChannelSocket } from '../../shared/io/channel-socket.ts'
+import { NBDError } from '../../shared/errors/nbd-error.ts'
+import { QIOChannelSocket } from '../../shared/io/channel-socket.ts'
 import { QIO_CHANNEL_ERR_BLOCK, type IOVec, type QIOChannel } from '../../shared/io/channel.ts'
 import { giveMemory, takeMemory } from '../../shared/io/memory-pool.ts'
 import { NBD_CMD_FLAG_PAYLOAD_LEN } from '../../shared/protocol/constants.ts'
@@ -24,6 +26,15 @@ import { NBD_MODE_EXTENDED, type NBDMode } from '../../shared/protocol/nbd-mode.
 import { Memory } from '../../shared/syscall/memory.ts'
 import type { Role } from '../sharing/role.ts'
 import { cookieHalves } from './cookie-table.ts'
+import {
+  cutError,
+  isFilePiece,
+  payloadOf,
+  readFilePiece,
+  shortFileError,
+  type FilePiece,
+  type Piece
+} from './file-payload.ts'
 import type { PendingRequest } from './pending-request.ts'
 
 const ARENA_SIZE = 64 * 1024
@@ -36,15 +47,24 @@ interface Built {
   end: number
 }
 
+export interface WriterEvents {
+  /** Told once: the connection can take no more requests. */
+  failed(error: unknown): void
+  /** A request cannot be sent to its end, because of the file that its payload is in. `failed` follows. */
+  cut(request: PendingRequest, error: NBDError): void
+}
+
 export class RequestWriter {
   readonly #channel: QIOChannel
+  /** The same, if it can send files. */
+  readonly #socket: QIOChannelSocket | undefined
   readonly #extended: boolean
   readonly #headerSize: number
-  readonly #onError: (error: unknown) => void
+  readonly #events: WriterEvents
   #waiting: PendingRequest[] = []
   // Of what is built:
   #arena: Memory | undefined
-  #pieces: IOVec[] = []
+  #pieces: Piece[] = []
   #built: Built[] = []
   #sent = 0
   readonly #allSent = new CoQueue()
@@ -54,18 +74,23 @@ export class RequestWriter {
   #broken = false
   #shared: { role: Role; socket: QIOChannelSocket } | undefined
 
-  /** @param onError told once, when the connection can take no more requests */
-  constructor(channel: QIOChannel, mode: NBDMode, onError: (error: unknown) => void) {
+  constructor(channel: QIOChannel, mode: NBDMode, events: WriterEvents) {
     this.#channel = channel
+    this.#socket = channel instanceof QIOChannelSocket ? channel : undefined
     this.#extended = mode === NBD_MODE_EXTENDED
     this.#headerSize = this.#extended ? NBD_EXTENDED_REQUEST_SIZE : NBD_REQUEST_SIZE
-    this.#onError = onError
+    this.#events = events
+  }
+
+  /** Whether payloads may be parts of files. */
+  get sendsFiles(): boolean {
+    return this.#socket !== undefined
   }
 
   /**
    * Queues a request; it is sent at the end of this turn of the loop.
    *
-   * @param request its payload is the writer's until it has been answered or withdrawn
+   * @param request its payload is the writer's until it has been answered or withdrawn; one in a file needs `sendsFiles`
    */
   add(request: PendingRequest): void {
     if (this.#broken) return
@@ -102,11 +127,10 @@ export class RequestWriter {
       return true
     }
     if (this.#built[0]?.request !== request) return false
-    for (const piece of this.#pieces) {
-      if (piece.memory === this.#arena) continue
-      const rest = Memory.allocate(piece.end - piece.start)
-      piece.memory.buffer.copy(rest.buffer, 0, piece.start, piece.end)
-      Object.assign(piece, { memory: rest, start: 0, end: piece.end - piece.start })
+    try {
+      this.#pieces = this.#pieces.map((piece) => this.#copyOf(piece))
+    } catch (error) {
+      this.#break(cutError(error as NBDError))
     }
     return false
   }
@@ -149,7 +173,7 @@ export class RequestWriter {
   /** @returns false when the channel is full, or what it has taken must be sent before others send */
   #sendNow(): boolean {
     while (this.#pieces.length > 0 || this.#build()) {
-      const sent = this.#channel.writev(this.#pieces)
+      const sent = this.#send(this.#pieces[0]!)
       if (sent === QIO_CHANNEL_ERR_BLOCK) {
         this.#putBack()
         return false
@@ -157,6 +181,22 @@ export class RequestWriter {
       this.#advance(sent)
     }
     return !this.#shared?.socket.sending
+  }
+
+  /** @param head of the pieces @returns bytes, or QIO_CHANNEL_ERR_BLOCK @throws NBDError when the connection is of no more use */
+  #send(head: Piece): number {
+    if (isFilePiece(head)) return this.#sendFile(head)
+    const file = this.#pieces.findIndex(isFilePiece)
+    const pieces = file < 0 ? this.#pieces : this.#pieces.slice(0, file)
+    return this.#channel.writev(pieces as IOVec[], file >= 0)
+  }
+
+  #sendFile({ file, start, end }: FilePiece): number {
+    const sent = this.#socket!.sendfile(file, start, end - start)
+    if (sent !== 0) return sent
+    const error = shortFileError()
+    this.#events.cut(this.#built.find(({ end }) => end > this.#sent)!.request, error)
+    throw cutError(error)
   }
 
   /** Builds as many requests as fit in one arena. @returns false when there are none */
@@ -176,9 +216,10 @@ export class RequestWriter {
       else this.#pieces.push((open = { memory: arena, start: at, end: at + size }))
       at += size
       end += size
-      if (data && !inline) {
-        this.#pieces.push({ memory: Memory.of(data), start: 0, end: data.length })
-        end += data.length
+      const payload = inline ? undefined : payloadOf(request.command)
+      if (payload) {
+        this.#pieces.push(payload)
+        end += payload.end - payload.start
         open = undefined
       }
       this.#built.push({ request, end })
@@ -190,9 +231,19 @@ export class RequestWriter {
     return true
   }
 
+  /** The same bytes, in memory that is ours. @throws NBDError */
+  #copyOf(piece: Piece): IOVec {
+    if (isFilePiece(piece)) return readFilePiece(piece)
+    if (piece.memory === this.#arena) return piece
+    const end = piece.end - piece.start
+    const memory = Memory.allocate(end)
+    piece.memory.buffer.copy(memory.buffer, 0, piece.start, piece.end)
+    return { memory, start: 0, end }
+  }
+
   #encode(buf: Buffer, at: number, { command, cookie }: PendingRequest): void {
-    const { type, offset, length, data } = command
-    const payload = this.#extended && data ? NBD_CMD_FLAG_PAYLOAD_LEN : 0
+    const { type, offset, length, data, file } = command
+    const payload = this.#extended && (data || file) ? NBD_CMD_FLAG_PAYLOAD_LEN : 0
     const header = { type, flags: command.flags | payload, offset, length, ...cookieHalves(cookie) }
     if (this.#extended) encodeExtendedRequest(buf, at, header)
     else encodeRequest(buf, at, header)
@@ -244,6 +295,6 @@ export class RequestWriter {
     this.#waiting.length = 0
     this.#pieces.length = 0
     this.#built.length = 0
-    this.#onError(error)
+    this.#events.failed(error)
   }
 }

@@ -15,6 +15,7 @@ import type { Negotiated } from '../negotiation/negotiated.ts'
 import { SharedConnection, type SharedConnectionHandle } from '../sharing/shared-connection.ts'
 import type { Cancellation } from './cancellation.ts'
 import { CookieTable } from './cookie-table.ts'
+import { inMemory } from './file-payload.ts'
 import { NBD_LEAVE_TIMEOUT_MS } from './limits.ts'
 import { PendingRequest, type Command, type Status } from './pending-request.ts'
 import { ReceiveTurn } from './receive-turn.ts'
@@ -57,7 +58,13 @@ export class Transmission {
     this.#channel = channel
     this.#reader = reader
     this.#parser = new ReplyParser(this.#table, mode, contexts)
-    this.#writer = new RequestWriter(channel, mode, (error) => this.#fail(error))
+    this.#writer = new RequestWriter(channel, mode, {
+      failed: (error) => this.#fail(error),
+      cut: (request, error) => {
+        this.#table.remove(request)
+        request.abandon(error)
+      }
+    })
   }
 
   /**
@@ -72,7 +79,8 @@ export class Transmission {
    */
   request(command: Command, cancellation?: Cancellation): Promise<Status> {
     return new Promise((resolve, reject) => {
-      const request = new PendingRequest(command, resolve, reject)
+      const sendable = this.#writer.sendsFiles ? command : inMemory(command)
+      const request = new PendingRequest(sendable, resolve, reject)
       if (this.#error) {
         request.abandon(this.#error)
         return
@@ -81,6 +89,11 @@ export class Transmission {
       if (this.#sharing) this.#receiveFor(this.#sharing)
       if (cancellation) request.watch(cancellation, (reason) => this.#giveUp(request, reason))
     })
+  }
+
+  /** Whether a payload in a file goes from there to the server, without passing through our memory. */
+  get sendsFiles(): boolean {
+    return this.#writer.sendsFiles
   }
 
   /** Requests that the server has not answered, and those that nobody waits for. */
