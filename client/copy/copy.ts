@@ -6,8 +6,9 @@
 import { NBDError } from '../../shared/errors/nbd-error.ts'
 import { Memory } from '../../shared/syscall/memory.ts'
 import type { NBDExtent } from '../transmission/block-status.ts'
-import type { Destination, Source, StreamSource } from './endpoint.ts'
-import { ZERO_SIZE } from './limits.ts'
+import { CachedData } from './cached-data.ts'
+import type { Destination, PageCache, Source, StreamSource } from './endpoint.ts'
+import { MIN_SENT_SIZE, ZERO_SIZE } from './limits.ts'
 import { alignedStretches, PieceQueue, type Piece } from './pieces.ts'
 import { Turns } from './turns.ts'
 import { zeroRuns } from './zeroes.ts'
@@ -48,12 +49,14 @@ export async function copy(
   return work.copied
 }
 
-/**
- * The next piece; if it is data, they have been read.
- *
- * @param memory where to
- */
-type Take = (memory: () => Memory, lane: number) => Promise<Piece | undefined>
+/** If it is data, they have been read, or can be sent without that. */
+interface Taken extends Piece {
+  /** What it consists of, when it need not be read. */
+  cached?: readonly Piece[]
+}
+
+/** The next piece. @param memory where to read it to */
+type Take = (memory: () => Memory, lane: number) => Promise<Taken | undefined>
 
 class Copy {
   copied = 0
@@ -62,6 +65,8 @@ class Copy {
   readonly #sparse: number
   readonly #skipsZeroes: boolean
   readonly #take: Take
+  /** Of the source, when the destination takes data from there. */
+  #cache: PageCache | undefined
   readonly #writing = new Turns()
   #failed = false
 
@@ -85,6 +90,7 @@ class Copy {
         const { offset, length } = piece
         if (this.#destination.sequential) await this.#writing.turn(offset)
         if (piece.zero) await this.#zero(offset, length, lane)
+        else if (piece.cached) await this.#send(piece.cached, ownMemory, lane)
         else await this.#write(offset, length, ownMemory(), lane)
         if (this.#destination.sequential) this.#writing.done(offset + length)
         this.copied += length
@@ -102,9 +108,14 @@ class Copy {
     const align = Math.max(source.minimum, this.#destination.minimum, this.#destination.preferred)
     const stretches = alignedStretches(extents ? source.extents(0, size) : allData(size), size, align)
     const queue = new PieceQueue(stretches, requestSize, ZERO_SIZE)
+    this.#cache = this.#destination.writeFile && source.cache
+    const data = this.#cache && new CachedData(this.#cache, this.#sparse)
     return async (memory, lane) => {
       const piece = await queue.take()
-      if (piece && !piece.zero) await source.read(piece.offset, piece.length, memory(), lane)
+      if (!piece || piece.zero) return piece
+      const cached = data?.runs(piece)
+      if (cached) return { ...piece, cached }
+      await source.read(piece.offset, piece.length, memory(), lane)
       return piece
     }
   }
@@ -140,6 +151,17 @@ class Copy {
     for (const { start, end, zero } of zeroRuns(memory.buffer, length, offset, this.#sparse)) {
       if (zero) await this.#zero(offset + start, end - start, lane)
       else await this.#destination.write(offset + start, end - start, memory, start, lane)
+    }
+  }
+
+  /** Writes what is in the page cache from there. */
+  async #send(runs: readonly Piece[], memory: () => Memory, lane: number): Promise<void> {
+    const cache = this.#cache!
+    for (const { offset, length, zero } of runs) {
+      if (zero) await this.#zero(offset, length, lane)
+      else if (length < MIN_SENT_SIZE && cache.read(offset, length, memory()))
+        await this.#destination.write(offset, length, memory(), 0, lane)
+      else await this.#destination.writeFile!(offset, length, cache.fd, lane)
     }
   }
 

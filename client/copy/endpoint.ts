@@ -22,6 +22,9 @@ export interface Source {
   /** How many requests it takes at once are multiplied by this. */
   readonly connections: number
 
+  /** Of a file, whose page cache may be looked at. */
+  readonly cache?: PageCache
+
   /** Reads `length` bytes to the start of `memory`, which is the source's until this settles. @throws NBDError */
   read(offset: number, length: number, memory: Memory, lane: number): Promise<void>
 
@@ -30,6 +33,15 @@ export interface Source {
 
   /** @throws NBDError */
   close(): Promise<void>
+}
+
+/** What of a file is in memory already. */
+export interface PageCache {
+  readonly fd: number
+  has(offset: number, length: number): boolean
+
+  /** Reads without waiting. @returns whether all was there */
+  read(offset: number, length: number, memory: Memory): boolean
 }
 
 /** Something that is read once, from the beginning to the end, wherever that is. */
@@ -73,6 +85,14 @@ export interface Destination {
 
   /** Writes a part of `memory`, which is the destination's until this settles. @throws NBDError */
   write(offset: number, length: number, memory: Memory, at: number, lane: number): Promise<void>
+
+  /**
+   * Writes a part of a file, that from the same offset on, which does not pass through our memory. Absent where it would.
+   *
+   * @param fd stays open until this settles
+   * @throws NBDError; also when the file has become shorter
+   */
+  writeFile?(offset: number, length: number, fd: number, lane: number): Promise<void>
 
   /** Makes a range read as zeroes, as a hole or, with `allocate`, not. @throws NBDError */
   zero(offset: number, length: number, allocate: boolean, lane: number): Promise<void>

@@ -11,8 +11,9 @@ import { PosixFile } from '../../shared/block/drivers/file/posix-file.ts'
 import { configError } from '../../shared/errors/nbd-error.ts'
 import { blockDeviceSectorSize, blockDeviceSize } from '../../shared/syscall/block-device.ts'
 import type { Memory } from '../../shared/syscall/memory.ts'
+import { isCached } from '../../shared/syscall/page-cache.ts'
 import type { NBDExtent } from '../transmission/block-status.ts'
-import { failure, type Destination, type Source } from './endpoint.ts'
+import { failure, type Destination, type PageCache, type Source } from './endpoint.ts'
 
 /** Extents that are looked for at a time. */
 const EXTENTS = 256
@@ -82,15 +83,21 @@ class FileEndpoint {
 export class FileSource extends FileEndpoint implements Source {
   readonly kind = 'random'
   readonly size: number
+  readonly cache: PageCache
 
   constructor(name: string, fd: number, { lock = true }: { lock?: boolean } = {}) {
     super(name, fd, { readOnly: true, lock })
     this.size = this.length
+    this.cache = {
+      fd,
+      has: (offset, length) => isCached(fd, offset, length),
+      read: (offset, length, { address }) => this.file.preadNowait(address, offset, length)
+    }
   }
 
   async read(offset: number, length: number, memory: Memory): Promise<void> {
     // What is cached is here sooner than the thread pool has been asked.
-    if (this.file.preadNowait(memory.address, offset, length)) return
+    if (this.cache.read(offset, length, memory)) return
     try {
       await this.file.pread(memory, 0, offset, length)
     } catch (error) {

@@ -28,5 +28,8 @@ export const MAX_SPARSE_SIZE = MiB
 /** Zeroed in one request: some servers write them, and that takes its time. */
 export const ZERO_SIZE = 128 * MiB
 
+/** Data that are shorter are sooner copied than sent from where they are. */
+export const MIN_SENT_SIZE = 32 * KiB
+
 /** A hole that is shorter is sooner read than left out. */
 export const MIN_HOLE_SIZE = 64 * KiB

@@ -90,12 +90,16 @@ export class NBDDestination extends NBDEndpoint implements Destination {
   readonly sequential = false
   readonly sparse = true
   readonly isZero = false
+  readonly writeFile?: (offset: number, length: number, fd: number, lane: number) => Promise<void>
   /** Servers that cannot zero. */
   readonly #writesZeroes: boolean
 
   private constructor(name: string, disks: readonly NBDDisk[]) {
     super(name, disks)
     this.#writesZeroes = !disks[0]!.flags.canZero
+    if (disks.every((disk) => disk.sendsFiles))
+      this.writeFile = (offset, length, fd, lane) =>
+        this.#write(this.of(lane).writeFile(offset, length, { fd, position: offset }))
   }
 
   /**
@@ -119,21 +123,13 @@ export class NBDDestination extends NBDEndpoint implements Destination {
     // An export has its size, and what is not written stays as it was.
   }
 
-  async write(offset: number, length: number, { buffer }: Memory, at: number, lane: number): Promise<void> {
-    try {
-      await this.of(lane).write(offset, buffer.subarray(at, at + length))
-    } catch (error) {
-      throw failure(`cannot write '${this.name}'`, error)
-    }
+  write(offset: number, length: number, { buffer }: Memory, at: number, lane: number): Promise<void> {
+    return this.#write(this.of(lane).write(offset, buffer.subarray(at, at + length)))
   }
 
-  async zero(offset: number, length: number, allocate: boolean, lane: number): Promise<void> {
+  zero(offset: number, length: number, allocate: boolean, lane: number): Promise<void> {
     if (this.#writesZeroes) return writeZeroes(this, offset, length, lane)
-    try {
-      await this.of(lane).zero(offset, length, { noHole: allocate })
-    } catch (error) {
-      throw failure(`cannot write '${this.name}'`, error)
-    }
+    return this.#write(this.of(lane).zero(offset, length, { noHole: allocate }))
   }
 
   async finish(): Promise<void> {
@@ -146,6 +142,14 @@ export class NBDDestination extends NBDEndpoint implements Destination {
       await this.of(0).flush()
     } catch (error) {
       throw failure(`cannot flush '${this.name}'`, error)
+    }
+  }
+
+  async #write(written: Promise<void>): Promise<void> {
+    try {
+      await written
+    } catch (error) {
+      throw failure(`cannot write '${this.name}'`, error)
     }
   }
 }
