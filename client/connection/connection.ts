@@ -78,6 +78,7 @@ export class Connection {
         timeoutMs,
         signal
       )
+      if (negotiating.channel instanceof QIOChannelSocket) negotiating.channel.enlargeSendBuffer()
       const transmission = new Transmission(negotiating.channel, negotiating.reader, negotiated)
       const secure = target.secure ?? target.tls !== undefined
       const connection = new Connection(negotiating.channel, transmission, negotiated, secure)
