@@ -195,6 +195,22 @@ export class NBDDisk {
   }
 
   /**
+   * Reads into a buffer that is asked for when the first of the data are there: reads that wait for the server need no
+   * memory of their own.
+   *
+   * @param allocate called once at the most; returns `length` bytes, the disk's until the promise settles. It must not throw
+   * @throws NBDError; why the call was given up
+   */
+  async readLate(
+    offset: number,
+    length: number,
+    allocate: () => Uint8Array,
+    options?: CallOptions
+  ): Promise<void> {
+    await this.#call(options, (limit) => this.#io.read(offset, length, () => bytesOf(allocate()), limit))
+  }
+
+  /**
    * Reads into several buffers, one behind the other, as if they were one.
    *
    * @param buffers the disk's until the promise settles

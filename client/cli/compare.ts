@@ -83,7 +83,7 @@ async function refuseOtherFormats(source: Source, option: string): Promise<void>
   if (isExport(source.name)) return
   const size = Math.min(PROBE_SIZE, source.size)
   const head = Memory.allocate(PROBE_SIZE)
-  await source.read(0, size, head, 0)
+  await source.read(0, size, () => head, 0)
   const format = probeFormat(head.buffer.subarray(0, size))
   if (format === 'raw') return
   const text = `'${source.name}' is a ${format} image, which cannot be read yet`

@@ -41,7 +41,7 @@ export class AlignedReader {
   /** @returns the bytes; they are the reader's again with the next call @throws NBDError */
   async read(offset: number, length: number, lane = 0): Promise<Buffer> {
     const [start, size] = widened(this.#source, offset, length)
-    await this.#source.read(start, size, this.#memory, lane)
+    await this.#source.read(start, size, () => this.#memory, lane)
     return this.#memory.buffer.subarray(offset - start, offset - start + length)
   }
 }

@@ -68,6 +68,7 @@ class Copy {
   /** Of the source, when the destination takes data from there. */
   #cache: PageCache | undefined
   readonly #writing = new Turns()
+  readonly #free: Memory[] = []
   #failed = false
 
   constructor(source: Source | StreamSource, destination: Destination, options: CopyOptions) {
@@ -81,8 +82,9 @@ class Copy {
 
   async lane(lane: number): Promise<void> {
     let memory: Memory | undefined
-    // A lane that meets only holes needs none.
-    const ownMemory = (): Memory => (memory ??= Memory.allocate(this.#options.requestSize))
+    // Not before there are data: the fewer there are, the sooner each is in the processor's cache again.
+    const ownMemory = (): Memory =>
+      (memory ??= this.#free.pop() ?? Memory.allocate(this.#options.requestSize))
     try {
       while (!this.#failed) {
         const piece = await this.#take(ownMemory, lane)
@@ -93,6 +95,8 @@ class Copy {
         else if (piece.cached) await this.#send(piece.cached, ownMemory, lane)
         else await this.#write(offset, length, ownMemory(), lane)
         if (this.#destination.sequential) this.#writing.done(offset + length)
+        if (memory) this.#free.push(memory)
+        memory = undefined
         this.copied += length
         this.#options.onProgress(length)
       }
@@ -115,7 +119,7 @@ class Copy {
       if (!piece || piece.zero) return piece
       const cached = data?.runs(piece)
       if (cached) return { ...piece, cached }
-      await source.read(piece.offset, piece.length, memory(), lane)
+      await source.read(piece.offset, piece.length, memory, lane)
       return piece
     }
   }

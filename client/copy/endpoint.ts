@@ -25,8 +25,13 @@ export interface Source {
   /** Of a file, whose page cache may be looked at. */
   readonly cache?: PageCache
 
-  /** Reads `length` bytes to the start of `memory`, which is the source's until this settles. @throws NBDError */
-  read(offset: number, length: number, memory: Memory, lane: number): Promise<void>
+  /**
+   * Reads.
+   *
+   * @param memory asked for when there is something to put at its start; the source's until this settles
+   * @throws NBDError
+   */
+  read(offset: number, length: number, memory: () => Memory, lane: number): Promise<void>
 
   /** Extents of the range, in order, without a gap. Where nothing is known, all is data. @throws NBDError */
   extents(offset: number, length: number): AsyncGenerator<NBDExtent, void, undefined>

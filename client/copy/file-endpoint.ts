@@ -95,11 +95,12 @@ export class FileSource extends FileEndpoint implements Source {
     }
   }
 
-  async read(offset: number, length: number, memory: Memory): Promise<void> {
+  async read(offset: number, length: number, memory: () => Memory): Promise<void> {
+    const own = memory()
     // What is cached is here sooner than the thread pool has been asked.
-    if (this.cache.read(offset, length, memory)) return
+    if (this.cache.read(offset, length, own)) return
     try {
-      await this.file.pread(memory, 0, offset, length)
+      await this.file.pread(own, 0, offset, length)
     } catch (error) {
       throw failure(`cannot read '${this.name}' at ${offset}`, error)
     }

@@ -62,9 +62,9 @@ export class NBDSource extends NBDEndpoint implements Source {
     return new NBDSource(uri, await openDisks(uri, options))
   }
 
-  async read(offset: number, length: number, { buffer }: Memory, lane: number): Promise<void> {
+  async read(offset: number, length: number, memory: () => Memory, lane: number): Promise<void> {
     try {
-      await this.of(lane).read(offset, buffer.length === length ? buffer : buffer.subarray(0, length))
+      await this.of(lane).readLate(offset, length, () => memory().buffer.subarray(0, length))
     } catch (error) {
       throw failure(`cannot read '${this.name}'`, error)
     }

@@ -18,7 +18,7 @@ import type { FilePart } from '../transmission/file-payload.ts'
 import { NBD_MAX_EFFECT_LENGTH } from '../transmission/limits.ts'
 import { inParts, isTooLong, maxPayload } from '../transmission/parts.ts'
 import type { Command, Status } from '../transmission/pending-request.ts'
-import { readTargets } from '../transmission/read-target.ts'
+import { lateTargets, readTargets } from '../transmission/read-target.ts'
 
 /** Who sends requests. */
 export interface Requester {
@@ -27,10 +27,13 @@ export interface Requester {
   request(command: Command, cancellation?: Cancellation): Promise<Status>
 }
 
+/** Where a read puts what it reads: buffers, or one that is asked for when there are data for it. */
+export type ReadBuffers = readonly Buffer[] | (() => Buffer)
+
 /** All fail with an NBDError, or the reason why the call was given up. */
 export interface DiskIO {
   /** Fills the buffers, which are `length` bytes long together. */
-  read(offset: number, length: number, buffers: readonly Buffer[], cancellation?: Cancellation): Promise<void>
+  read(offset: number, length: number, buffers: ReadBuffers, cancellation?: Cancellation): Promise<void>
   /** @param flags NBD_CMD_FLAG_... */
   write(offset: number, data: Buffer, flags: number, cancellation?: Cancellation): Promise<void>
   /** As `write`, of `length` bytes of a file. */
@@ -59,11 +62,11 @@ export class AlignedIO implements DiskIO {
   async read(
     offset: number,
     length: number,
-    buffers: readonly Buffer[],
+    buffers: ReadBuffers,
     cancellation?: Cancellation
   ): Promise<void> {
     checkCommand({ type: NBD_CMD_READ, flags: 0, offset, length }, this.#requester.negotiated)
-    const targetOf = readTargets(buffers)
+    const targetOf = typeof buffers === 'function' ? lateTargets(buffers) : readTargets(buffers)
     await inParts(length, this.#maxPayload, (at, size) =>
       this.#requester.request(
         { type: NBD_CMD_READ, flags: 0, offset: offset + at, length: size, target: targetOf(at) },

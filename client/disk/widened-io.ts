@@ -19,7 +19,7 @@ import { checkCommand } from '../transmission/check-command.ts'
 import { inMemory, type FilePart } from '../transmission/file-payload.ts'
 import type { Command } from '../transmission/pending-request.ts'
 import { blocksOf, type Blocks, type Edge } from './blocks.ts'
-import { AlignedIO, type DiskIO, type Requester } from './disk-io.ts'
+import { AlignedIO, type DiskIO, type ReadBuffers, type Requester } from './disk-io.ts'
 import { RangeLock } from './range-lock.ts'
 
 /** Puts into a block what belongs there. */
@@ -38,13 +38,14 @@ export class WidenedIO implements DiskIO {
   async read(
     offset: number,
     length: number,
-    buffers: readonly Buffer[],
+    buffers: ReadBuffers,
     cancellation?: Cancellation
   ): Promise<void> {
     const { start, end } = this.#blocksOf({ type: NBD_CMD_READ, flags: 0, offset, length })
     const before = Buffer.allocUnsafe(offset - start)
     const behind = Buffer.allocUnsafe(end - offset - length)
-    await this.#aligned.read(start, end - start, [before, ...buffers, behind], cancellation)
+    const middle = typeof buffers === 'function' ? [buffers()] : buffers
+    await this.#aligned.read(start, end - start, [before, ...middle, behind], cancellation)
   }
 
   async write(offset: number, data: Buffer, flags: number, cancellation?: Cancellation): Promise<void> {

@@ -36,6 +36,16 @@ export function readTargets(buffers: readonly Buffer[]): TargetOf {
   return (start) => new VectorTarget(pieces, start)
 }
 
+/**
+ * As `readTargets`, for one buffer that is asked for when the first data for it are there.
+ *
+ * @param allocate called once at the most
+ */
+export function lateTargets(allocate: () => Buffer): TargetOf {
+  let targetOf: TargetOf | undefined
+  return (start) => new LateTarget(() => (targetOf ??= readTargets([allocate()]))(start))
+}
+
 /** The same memory with its address, where data can be received in place. */
 const memoryOf = (buffer: Buffer): Memory | undefined =>
   buffer.length >= MIN_DIRECT ? Memory.of(buffer) : undefined
@@ -67,6 +77,31 @@ export class BufferTarget implements ReadTarget {
 
   direct(at: number, length: number): DirectData | undefined {
     return directAt(this.#memory, this.#start + at, length)
+  }
+}
+
+class LateTarget implements ReadTarget {
+  readonly #make: () => ReadTarget
+  #made: ReadTarget | undefined
+
+  constructor(make: () => ReadTarget) {
+    this.#make = make
+  }
+
+  write(at: number, bytes: Buffer, start: number, end: number): void {
+    this.#target.write(at, bytes, start, end)
+  }
+
+  zero(start: number, end: number): void {
+    this.#target.zero(start, end)
+  }
+
+  direct(at: number, length: number): DirectData | undefined {
+    return this.#target.direct(at, length)
+  }
+
+  get #target(): ReadTarget {
+    return (this.#made ??= this.#make())
   }
 }
 

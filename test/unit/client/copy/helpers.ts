@@ -63,13 +63,13 @@ export class MemorySource implements Source {
     return this.bytes.length
   }
 
-  async read(offset: number, length: number, { buffer }: Memory): Promise<void> {
+  async read(offset: number, length: number, memory: () => Memory): Promise<void> {
     this.reads.push([offset, length])
     if (offset % this.minimum !== 0 || length % this.minimum !== 0)
       throw new Error(`unaligned read of ${length} at ${offset}`)
     await someTime()
     if (offset + length > this.failsAt) throw new Error(`read at ${offset}`)
-    this.bytes.copy(buffer, 0, offset, offset + length)
+    this.bytes.copy(memory().buffer, 0, offset, offset + length)
   }
 
   async *extents(offset: number, length: number): AsyncGenerator<NBDExtent, void, undefined> {
