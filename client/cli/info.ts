@@ -1,7 +1,8 @@
 /** `mqnbd info`: prints what a server tells about an export, as nbdinfo does. */
 import { NBD_MODE_EXTENDED, NBD_PACKETS } from '../../shared/protocol/nbd-mode.ts'
 import { formatUri, parseUri } from '../../shared/protocol/uri.ts'
-import { connect, type NBDDisk } from '../index.ts'
+import { connect } from '../connect.ts'
+import type { NBDDisk } from '../nbd-disk.ts'
 import { targetOf } from '../connection/target.ts'
 import { listExports } from '../connection/listing.ts'
 import { exportListing } from '../export-listing.ts'

@@ -2,7 +2,7 @@
 import { printable } from '../../shared/config/printable.ts'
 import { configError } from '../../shared/errors/nbd-error.ts'
 import { isNbdUri } from '../../shared/protocol/uri.ts'
-import { connect } from '../index.ts'
+import { connect } from '../connect.ts'
 import { BASE_ALLOCATION } from '../../shared/protocol/constants.ts'
 import { checkedContexts } from '../negotiation/opt-meta-context.ts'
 import { allocationSvg } from '../svg/allocation-svg.ts'

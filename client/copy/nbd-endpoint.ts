@@ -1,8 +1,9 @@
 /** An export of an NBD server, behind as many connections as are wanted and it allows. */
 import { NBDError } from '../../shared/errors/nbd-error.ts'
 import type { Memory } from '../../shared/syscall/memory.ts'
+import { connect, type ConnectOptions } from '../connect.ts'
 import { isWebsocketUrl } from '../connection/websocket-url.ts'
-import { connect, type ConnectOptions, type NBDDisk } from '../index.ts'
+import type { NBDDisk } from '../nbd-disk.ts'
 import type { NBDExtent } from '../transmission/block-status.ts'
 import { failure, type Destination, type Source } from './endpoint.ts'
 import { writeZeroes } from './zeroes.ts'

@@ -4,7 +4,7 @@
  * @see QEMU's block/nbd.c
  */
 import { configError, NBDError } from '../../shared/errors/nbd-error.ts'
-import { connect } from '../index.ts'
+import { connect } from '../connect.ts'
 import { NbdNode, type NbdHandle } from './nbd-node.ts'
 import { uriOf, type NbdOptions } from './options.ts'
 
