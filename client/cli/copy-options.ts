@@ -55,7 +55,7 @@ export const copyOptions = {
   'request-size': {
     type: 'string',
     requiresArg: true,
-    default: '1M',
+    default: '2M',
     describe: 'Bytes of one request, a power of 2'
   },
   requests: {
