@@ -11,6 +11,7 @@ import type { CompareArguments } from './compare-options.ts'
 import { closeAll, untilSignal } from './long-work.ts'
 import { print } from './print.ts'
 import { progressFd, progressOutput } from './progress-options.ts'
+import { withServers } from './servers.ts'
 
 /** Of qemu-img. */
 const IDENTICAL = 0
@@ -21,6 +22,14 @@ const CANNOT_READ = 4
 
 /** @returns the exit status; what went wrong has been told */
 export async function runCompare(args: CompareArguments): Promise<number> {
+  try {
+    return await withServers(args, ['file1', 'file2'], openAndCompare)
+  } catch (error) {
+    return failed(error, CANNOT_OPEN)
+  }
+}
+
+async function openAndCompare(args: CompareArguments): Promise<number> {
   const opened: Source[] = []
   try {
     const output = progressFd(args)
@@ -33,8 +42,6 @@ export async function runCompare(args: CompareArguments): Promise<number> {
       if (format === undefined) await refuseOtherFormats(opened.at(-1)!, opened.length === 1 ? '-f' : '-F')
     }
     return await compareOpened(opened as [Source, Source], args.quiet ? undefined : output, args)
-  } catch (error) {
-    return failed(error, CANNOT_OPEN)
   } finally {
     await closeAll(opened)
   }

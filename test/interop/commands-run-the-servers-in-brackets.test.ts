@@ -42,6 +42,16 @@ void t.test('brackets - copy runs both ends', requires('nbdkit'), async (t) => {
   t.notOk(isAlive(pid))
 })
 
+void t.test('brackets - compare', requires('nbdkit'), async (t) => {
+  const data = (bytes: string): string[] => ['[', 'nbdkit', 'data', bytes, ']']
+  const same = await mqnbd(t, 'compare', '--', ...data('1 2 @0xfffff 3'), ...data('1 2 @0xfffff 3'))
+  t.match(same, { status: 0, stdout: 'Images are identical.\n', stderr: '' })
+  const other = await mqnbd(t, 'compare', '--', ...data('1 2 @0xfffff 3'), ...data('1 2 @0xfffff 4'))
+  t.match(other, { status: 1, stdout: /^Content mismatch at offset 10/, stderr: '' })
+  const none = await mqnbd(t, 'compare', '--', ...data('1'), '[', '/no/such/program', ']')
+  isRefusal(t, none, 2, /cannot run '\/no\/such\/program'/, 'a server that cannot be run is no difference')
+})
+
 void t.test('brackets - what cannot be run', async (t) => {
   const cases: [server: string[], reason: RegExp][] = [
     [['[', ']'], /no server is named/],
