@@ -31,11 +31,23 @@ export class Memory {
     return this.buffer.length
   }
 
-  /** @param size in bytes; the contents are not defined */
-  static allocate(size: number): Memory {
-    const buffer = Buffer.allocUnsafeSlow(Math.max(size, MIN_SIZE))
+  /**
+   * The contents are not defined.
+   *
+   * @param size in bytes
+   * @param alignment of the address, a power of two
+   */
+  static allocate(size: number, alignment = 1): Memory {
+    const length = Math.max(size, MIN_SIZE)
+    const buffer = Buffer.allocUnsafeSlow(length + alignment - 1)
     buffer[0] = 0
-    return new Memory(buffer, memchr(buffer, 0, 1))
+    const memory = new Memory(buffer, memchr(buffer, 0, 1))
+    return alignment === 1 ? memory : memory.slice(-memory.address & (alignment - 1), length)
+  }
+
+  /** A part of it, which keeps all of it. */
+  slice(start: number, length: number): Memory {
+    return new Memory(this.buffer.subarray(start, start + length), this.address + start)
   }
 
   /**
