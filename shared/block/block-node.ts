@@ -19,8 +19,13 @@ export interface BlockMap {
 }
 
 export interface BlockLimits {
-  /** Offsets and lengths should be multiples of this, a power of two. */
+  /**
+   * Offsets and lengths should be multiples of this, a power of two. What is behind the last multiple of the node's length
+   * may be written as it is, and read up to the next multiple.
+   */
   requestAlignment: number
+  /** Of the addresses of memory, a power of two; any if not given. @see min_mem_alignment */
+  memoryAlignment?: number
   /** What the medium works with best, a power of two, at least 512. */
   optimalTransfer: number
 }
