@@ -17,6 +17,9 @@ const MAX_CONNECTIONS = 65536
 const MAX_IOTHREADS = 64
 const MAX_IN_FLIGHT = 1024 * 1024 * 1024
 
+/** qemu-nbd's words, of what there is: around the page cache, or through it. */
+const CACHE_MODES = ['none', 'writeback'] as const
+
 /** nbdkit's words. */
 const TLS_MODES = ['off', 'on', 'require'] as const
 
@@ -77,6 +80,11 @@ export const serveOptions = {
     describe: 'Serve IMAGE from this byte on (suffixes K, M, G, T)'
   },
   size: { type: 'string', requiresArg: true, describe: 'Serve this many bytes' },
+  cache: {
+    choices: CACHE_MODES,
+    requiresArg: true,
+    describe: "Whether IMAGE's data go through the page cache (writeback, if not given) or around it (none)"
+  },
   'tls-creds': {
     type: 'string',
     requiresArg: true,
@@ -135,6 +143,7 @@ const ofImage: Record<string, string> = {
   description: 'say description=... in --export',
   offset: 'use driver=raw,offset=...',
   size: 'use driver=raw,size=...',
+  cache: 'say cache.direct=on or off there',
   iothreads: 'use --object iothread and iothread=... in --export'
 }
 
@@ -174,7 +183,8 @@ export const imageOptions = (args: ServeArguments): ImageOptions => ({
   format: args.format,
   readOnly: args.readOnly,
   offset: args.offset === undefined ? undefined : parseSize(args.offset, '--offset'),
-  size: args.size === undefined ? undefined : parseSize(args.size, '--size')
+  size: args.size === undefined ? undefined : parseSize(args.size, '--size'),
+  direct: args.cache === 'none'
 })
 
 /** @throws NBDError of kind `config` */

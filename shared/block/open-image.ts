@@ -19,6 +19,8 @@ export interface ImageOptions {
   offset?: number | undefined
   /** Bytes. */
   size?: number | undefined
+  /** Around the page cache. */
+  direct?: boolean | undefined
 }
 
 /**
@@ -32,13 +34,15 @@ export async function openImage({
   format,
   readOnly = false,
   offset,
-  size
+  size,
+  direct = false
 }: ImageOptions): Promise<BlockNode> {
   if (format !== undefined && !FORMATS.includes(format)) {
     throw configError(`unknown format '${format}'; known: ${FORMATS.join(', ')}`)
   }
   const filenames = driverOfFilename(image)?.filenames
-  const fileOptions: FileOptions = { driver: 'file', filename: image }
+  if (filenames && direct) throw configError(`--cache none is for files and block devices, not '${image}'`)
+  const fileOptions: FileOptions = { driver: 'file', filename: image, cache: { direct } }
   const file = await openNode({ ...(filenames?.parse(image) ?? fileOptions), 'read-only': readOnly })
   const probed = format === undefined && filenames?.areNew !== true
   if (probed) await refuseOtherFormats(image, file)

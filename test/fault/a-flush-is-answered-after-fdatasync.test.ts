@@ -1,7 +1,8 @@
 import * as fs from 'node:fs'
 import * as path from 'node:path'
-import t from 'tap'
-import { imageOf, MiB } from '../helpers/files.ts'
+import t, { type Test } from 'tap'
+import { directImage } from '../helpers/direct-folder.ts'
+import { MiB } from '../helpers/files.ts'
 import { Mqnbd } from '../helpers/mqnbd.ts'
 import { RawClient } from '../helpers/raw-client.ts'
 import {
@@ -38,12 +39,12 @@ const replyText = (cookie: number): string =>
     .map((byte) => `\\x${byte.toString(16).padStart(2, '0')}`)
     .join('')
 
-void t.test('flush - is answered when fdatasync has returned, not before', requires('strace'), async (t) => {
+async function check(t: Test, ...options: string[]): Promise<void> {
   const log = path.join(tempDir(t), 'strace')
   const calls = 'trace=fsync,fdatasync,sync_file_range,send,sendto,sendmsg,write,writev'
   // -D: the tracer is the child, so that the server has the process id that we know.
   const strace = [program('strace'), '-D', '-f', '-q', '-xx', '-s', '16', '-e', calls, '-o', log]
-  const server = await Mqnbd.serve(t, [imageOf(t, Buffer.alloc(MiB, 1))], { under: strace })
+  const server = await Mqnbd.serve(t, [directImage(t, MiB), ...options], { under: strace })
   const client = await RawClient.transmit(t, server)
   for (const [i, step] of steps.entries()) {
     const { error } = await client.call({ ...step, cookie: BigInt(i + 1) })
@@ -65,4 +66,12 @@ void t.test('flush - is answered when fdatasync has returned, not before', requi
     t.equal(returned.length, synced ? 1 : 0, `${name}: ${what}`)
     from = to + 1
   }
+}
+
+void t.test('flush - is answered when fdatasync has returned, not before', requires('strace'), async (t) => {
+  await check(t)
+})
+
+void t.test('flush - also around the page cache', requires('strace'), async (t) => {
+  await check(t, '--cache', 'none')
 })

@@ -18,7 +18,8 @@ const options: [args: string[], reason: RegExp][] = [
   [['-f', ''], /unknown format ''/],
   [['-x', 'x'.repeat(4097)], /export name .* 4097 bytes/],
   [['-D', 'x'.repeat(4097)], /description .* 4097 bytes/],
-  [['-b', '203.0.113.1'], /cannot listen on 203\.0\.113\.1/]
+  [['-b', '203.0.113.1'], /cannot listen on 203\.0\.113\.1/],
+  [['--cache', 'none'], /--cache none is for files and block devices, not 'memory:1M'/]
 ]
 
 const serve = ['serve', 'memory:1M', '-p', '0']
@@ -46,7 +47,8 @@ void t.test('command line - images that make no sense: status 1', async (t) => {
     [['memory:'], /'' is not a size/],
     [['memory:x'], /'x' is not a size/],
     [['memory:-1'], /'-1' is not a size/],
-    [['memory:9E'], /'9E'/]
+    [['memory:9E'], /'9E'/],
+    [['/proc/version', '-r', '--cache', 'none'], /'\/proc\/version' .* does not support O_DIRECT/]
   ]
   await allRefused(t, ['serve', '-p', '0'], images, 1)
 })

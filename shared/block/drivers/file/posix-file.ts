@@ -7,7 +7,7 @@
  *
  * @see QEMU block/file-posix.c
  */
-import * as fs from 'node:fs'
+import type { NBDError } from '../../../errors/nbd-error.ts'
 import { errnoOf, systemError } from '../../../errors/system-error.ts'
 import { NBD_STATE_HOLE, NBD_STATE_ZERO } from '../../../protocol/constants.ts'
 import { blockDeviceDiscard } from '../../../syscall/block-device.ts'
@@ -27,6 +27,8 @@ import { EINVAL, EIO, ENODEV, ENOSYS, ENOTSUP, ENXIO } from '../../../syscall/li
 import { Memory } from '../../../syscall/memory.ts'
 import { isCached } from '../../../syscall/page-cache.ts'
 import type { BlockExtent, BlockMap, WriteZeroesOptions } from '../../block-node.ts'
+import type { DirectFileState } from './direct-file.ts'
+import { fileIO, type Aio, type FileIO } from './file-io.ts'
 import { FileFeatures } from './file-features.ts'
 import { InlineWritePolicy } from './inline-write-policy.ts'
 
@@ -41,23 +43,19 @@ export interface PosixFileState {
   /** Smallest unit of discarding and zeroing on a block device; 1 for files. */
   sectorSize: number
   features: SharedArrayBuffer
+  /** Who does what has to be waited for; libuv's thread pool if not given. */
+  aio?: Aio
+  /** It was opened with O_DIRECT. */
+  direct?: DirectFileState
 }
 
+const PAGE_SIZE = 4096
 const ZERO_CHUNK = 1024 * 1024
 let zeroes: Memory | undefined
 
-const read = (fd: number, buffer: Buffer, at: number, length: number, position: number): Promise<number> =>
-  new Promise((resolve, reject) =>
-    fs.read(fd, buffer, at, length, position, (error, n) => (error ? reject(error) : resolve(n)))
-  )
-
-const write = (fd: number, buffer: Buffer, at: number, length: number, position: number): Promise<number> =>
-  new Promise((resolve, reject) =>
-    fs.write(fd, buffer, at, length, position, (error, n) => (error ? reject(error) : resolve(n)))
-  )
-
-const fdatasync = (fd: number): Promise<void> =>
-  new Promise((resolve, reject) => fs.fdatasync(fd, (error) => (error ? reject(error) : resolve())))
+/** There is less than there was. */
+export const beyondEnd = (offset: number): NBDError =>
+  systemError(EIO, `read at ${offset}, beyond the end of a file that was longer when opened`)
 
 /** The file system does not know this call, or not for this kind of file. */
 const isUnsupported = (result: number): boolean =>
@@ -68,6 +66,7 @@ export class PosixFile {
   readonly #fd: number
   readonly #memory: boolean
   readonly #features: FileFeatures
+  readonly #io: FileIO
   readonly #inlineWrites = new InlineWritePolicy()
 
   constructor(state: PosixFileState) {
@@ -75,6 +74,7 @@ export class PosixFile {
     this.#fd = state.fd
     this.#memory = state.kind === 'memory'
     this.#features = new FileFeatures(state.features)
+    this.#io = fileIO(state.aio)
   }
 
   map(offset: number, out: BlockMap): boolean {
@@ -97,16 +97,8 @@ export class PosixFile {
 
   async pread(memory: Memory, at: number, offset: number, length: number): Promise<void> {
     for (let done = 0; done < length;) {
-      const n = await read(this.#fd, memory.buffer, at + done, length - done, offset + done).catch(
-        (error: unknown) => {
-          throw systemError(errnoOf(error) ?? EIO, 'read')
-        }
-      )
-      if (n === 0)
-        throw systemError(
-          EIO,
-          `read at ${offset + done}, beyond the end of a file that was longer when opened`
-        )
+      const n = await this.#io.read(this.#fd, memory, at + done, offset + done, length - done)
+      if (n === 0) throw beyondEnd(offset + done)
       done += n
     }
   }
@@ -123,12 +115,7 @@ export class PosixFile {
 
   async pwrite(memory: Memory, at: number, offset: number, length: number): Promise<void> {
     for (let done = 0; done < length;) {
-      const n = await write(this.#fd, memory.buffer, at + done, length - done, offset + done).catch(
-        (error: unknown) => {
-          throw systemError(errnoOf(error) ?? EIO, 'write')
-        }
-      )
-      done += n
+      done += await this.#io.write(this.#fd, memory, at + done, offset + done, length - done)
     }
   }
 
@@ -183,7 +170,7 @@ export class PosixFile {
   async #writeZeroes(offset: number, length: number): Promise<void> {
     if (length === 0) return
     if (!zeroes) {
-      zeroes = Memory.allocate(ZERO_CHUNK)
+      zeroes = Memory.allocate(ZERO_CHUNK, PAGE_SIZE)
       zeroes.buffer.fill(0)
     }
     for (let done = 0; done < length; done += ZERO_CHUNK) {
@@ -211,7 +198,7 @@ export class PosixFile {
     // succeeds would say that data is stable which is not.
     const failed = this.#features.flushErrno
     if (failed !== 0) throw systemError(failed, 'fdatasync (an earlier one failed)')
-    await fdatasync(this.#fd).catch((error: unknown) => {
+    await this.#io.fdatasync(this.#fd).catch((error: unknown) => {
       const errno = errnoOf(error) ?? EIO
       // Some special files cannot be synced and have nothing to sync.
       if (errno === EINVAL) return

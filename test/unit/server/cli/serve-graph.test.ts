@@ -58,6 +58,15 @@ const wrong: [args: string[], message: RegExp][] = [
     [...mem, '--export', 'nbd,id=e,nodename=m'],
     /^--export: 'nodename' is unknown; did you mean 'node-name'\?/
   ],
+  [
+    ['--blockdev', 'file,node-name=f,filename=f,cache.direct=yes'],
+    /^--blockdev: cache\.direct: 'yes' is not/
+  ],
+  [['--blockdev', 'file,node-name=f,filename=f,cache=none'], /^--blockdev: cache: 'none' is not an object/],
+  [
+    ['--blockdev', 'file,node-name=f,filename=/proc/version,read-only=on,cache.direct=on'],
+    /^--blockdev: .*does not support O_DIRECT/
+  ],
   [[...mem, '--export', 'nbd,node-name=m'], /^--export: 'id' is missing/],
   [[...mem, '--export', 'nbd,id=e'], /^--export: 'node-name' is missing/],
   [[...mem, '--export', 'vhost-user-blk,id=e,node-name=m'], /^--export: type: 'vhost-user-blk' is not 'nbd'/],

@@ -1,0 +1,47 @@
+/** Reading, writing and flushing a file where that has to be waited for. */
+import * as fs from 'node:fs'
+import { errnoOf, systemError } from '../../../errors/system-error.ts'
+import { EIO } from '../../../syscall/libc.ts'
+import type { Memory } from '../../../syscall/memory.ts'
+
+/** Who does it: libuv's thread pool. @see BlockdevAioOptions in QEMU's qapi/block-core.json */
+export type Aio = 'threads'
+
+/** What goes wrong is an NBDError of kind `request` that carries an errno. */
+export interface FileIO {
+  /**
+   * @param memory to read into from `at` on, the callee's until the promise settles
+   * @returns bytes, fewer than asked for mostly at the end of the file, where it is 0
+   */
+  read(fd: number, memory: Memory, at: number, offset: number, length: number): Promise<number>
+  /** @param memory to write from `at` on, the callee's until the promise settles @returns bytes */
+  write(fd: number, memory: Memory, at: number, offset: number, length: number): Promise<number>
+  /** @see fdatasync(2) */
+  fdatasync(fd: number): Promise<void>
+}
+
+const failed = (error: unknown, call: string): Error => systemError(errnoOf(error) ?? EIO, call)
+
+const threads: FileIO = {
+  read: (fd, { buffer }, at, offset, length) =>
+    new Promise((resolve, reject) =>
+      fs.read(fd, buffer, at, length, offset, (error, n) =>
+        error ? reject(failed(error, 'read')) : resolve(n)
+      )
+    ),
+
+  write: (fd, { buffer }, at, offset, length) =>
+    new Promise((resolve, reject) =>
+      fs.write(fd, buffer, at, length, offset, (error, n) =>
+        error ? reject(failed(error, 'write')) : resolve(n)
+      )
+    ),
+
+  fdatasync: (fd) =>
+    new Promise((resolve, reject) =>
+      fs.fdatasync(fd, (error) => (error ? reject(failed(error, 'fdatasync')) : resolve()))
+    )
+}
+
+/** For files whose requests go that way. */
+export const fileIO = (_aio: Aio = 'threads'): FileIO => threads
