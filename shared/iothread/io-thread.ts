@@ -6,6 +6,7 @@
 import { Worker, type TransferListItem } from 'node:worker_threads'
 import { releaseContextsOfThread } from '../aio/context-table.ts'
 import type { EntryPoint, RanMessage, RunMessage } from '../aio/entry-point.ts'
+import { ANSWER, END_THREAD } from '../aio/thread-end.ts'
 import { workerExecArgv } from '../aio/worker-exec-argv.ts'
 import { bugError, NBDError } from '../errors/nbd-error.ts'
 import { unmarshalError } from '../errors/marshal.ts'
@@ -13,6 +14,9 @@ import { logLevel } from '../log/log.ts'
 import { APPLY_PROPERTIES } from './current-properties.ts'
 import { changedProperties, IOTHREAD_DEFAULTS, type IOThreadProperties } from './io-thread-properties.ts'
 import type { IOThreadData } from './messages.ts'
+
+/** A thread that does not answer for so long is ended by force. */
+const ANSWER_MS = 3000
 
 interface Run {
   resolve(result: unknown): void
@@ -133,10 +137,22 @@ export class IOThread {
     })
   }
 
-  /** Ends the thread at once, whatever it does. */
+  /** Ends the thread, whatever it does. What the kernel does with its memory is waited for, as `atThreadEnd` has it. */
   async stop(): Promise<void> {
     this.#stopping = true
+    if (!this.#fault && (await this.#answers())) await this.run(END_THREAD, undefined).catch(() => undefined)
     await this.#worker.terminate()
+  }
+
+  /** Whether it has not lost itself in what it does. */
+  async #answers(): Promise<boolean> {
+    let timer: NodeJS.Timeout | undefined
+    const silence = new Promise<false>((resolve) => (timer = setTimeout(() => resolve(false), ANSWER_MS)))
+    const answer = this.run(ANSWER, undefined).then(
+      () => true,
+      () => false
+    )
+    return Promise.race([answer, silence]).finally(() => clearTimeout(timer))
   }
 
   #ran({ id, result, error }: RanMessage): void {

@@ -54,6 +54,13 @@ export const throwOddly = (what: keyof typeof oddities): never => {
 export const NEVER = entry<undefined, never>('never')
 export const never = (): Promise<never> => new Promise(() => setInterval(() => undefined, 1000))
 
+export const LOSE = entry<Int32Array, void>('lose')
+/** Does nothing else any more. @param word is set to 1 when it begins */
+export const lose = (word: Int32Array): void => {
+  Atomics.store(word, 0, 1)
+  for (;;) Atomics.load(word, 0)
+}
+
 export const DIE = entry<string, void>('die')
 export const die = (message: string): void => {
   setImmediate(() => {

@@ -9,6 +9,7 @@ import {
   EXIT,
   FAIL,
   FAIL_LATER,
+  LOSE,
   NEVER,
   THROW,
   UNPOSTABLE,
@@ -150,4 +151,13 @@ void t.test('stop - ends a thread whatever it does, rejects its runs, and is no 
   await rejected
   await thread.stop()
   t.equal(faults.length, 0)
+})
+
+void t.test('stop - ends a thread that answers nobody', async (t) => {
+  const { thread } = await start(t)
+  const word = new Int32Array(new SharedArrayBuffer(4))
+  const lost = t.rejects(within('the run', thread.run(LOSE, word)), { kind: 'bug', message: /ended/ })
+  await waitFor('the thread to be lost', () => Atomics.load(word, 0) === 1)
+  await within('stop', thread.stop())
+  await lost
 })
