@@ -19,6 +19,7 @@ const MAX_IN_FLIGHT = 1024 * 1024 * 1024
 
 /** qemu-nbd's words, of what there is: around the page cache, or through it. */
 const CACHE_MODES = ['none', 'writeback'] as const
+const AIO = ['threads', 'io_uring'] as const
 
 /** nbdkit's words. */
 const TLS_MODES = ['off', 'on', 'require'] as const
@@ -85,6 +86,11 @@ export const serveOptions = {
     requiresArg: true,
     describe: "Whether IMAGE's data go through the page cache (writeback, if not given) or around it (none)"
   },
+  aio: {
+    choices: AIO,
+    requiresArg: true,
+    describe: 'Who reads and writes IMAGE where that has to be waited for (threads, if not given)'
+  },
   'tls-creds': {
     type: 'string',
     requiresArg: true,
@@ -144,6 +150,7 @@ const ofImage: Record<string, string> = {
   offset: 'use driver=raw,offset=...',
   size: 'use driver=raw,size=...',
   cache: 'say cache.direct=on or off there',
+  aio: 'say aio=... there',
   iothreads: 'use --object iothread and iothread=... in --export'
 }
 
@@ -184,7 +191,8 @@ export const imageOptions = (args: ServeArguments): ImageOptions => ({
   readOnly: args.readOnly,
   offset: args.offset === undefined ? undefined : parseSize(args.offset, '--offset'),
   size: args.size === undefined ? undefined : parseSize(args.size, '--size'),
-  direct: args.cache === 'none'
+  direct: args.cache === 'none',
+  aio: args.aio
 })
 
 /** @throws NBDError of kind `config` */

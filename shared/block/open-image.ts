@@ -21,6 +21,8 @@ export interface ImageOptions {
   size?: number | undefined
   /** Around the page cache. */
   direct?: boolean | undefined
+  /** Who does what has to be waited for; of files and block devices. */
+  aio?: FileOptions['aio'] | undefined
 }
 
 /**
@@ -35,14 +37,19 @@ export async function openImage({
   readOnly = false,
   offset,
   size,
-  direct = false
+  direct = false,
+  aio
 }: ImageOptions): Promise<BlockNode> {
   if (format !== undefined && !FORMATS.includes(format)) {
     throw configError(`unknown format '${format}'; known: ${FORMATS.join(', ')}`)
   }
   const filenames = driverOfFilename(image)?.filenames
-  if (filenames && direct) throw configError(`--cache none is for files and block devices, not '${image}'`)
+  if (filenames && (direct || aio)) {
+    const option = direct ? '--cache none' : `--aio ${aio}`
+    throw configError(`${option} is for files and block devices, not '${image}'`)
+  }
   const fileOptions: FileOptions = { driver: 'file', filename: image, cache: { direct } }
+  if (aio) fileOptions.aio = aio
   const file = await openNode({ ...(filenames?.parse(image) ?? fileOptions), 'read-only': readOnly })
   const probed = format === undefined && filenames?.areNew !== true
   if (probed) await refuseOtherFormats(image, file)

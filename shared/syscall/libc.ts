@@ -12,6 +12,8 @@ export const {
   EACCES,
   EAGAIN,
   EBADF,
+  EBUSY,
+  ECANCELED,
   EINTR,
   EINVAL,
   EIO,
@@ -40,6 +42,10 @@ export interface Call {
 
 /** Declares a function of the C library by its prototype. */
 export const declare = (prototype: string): Call => libc.func(prototype)
+
+/** Memory that is none of JavaScript's. It must not be touched any more when it is unmapped. */
+export const viewMemory = (address: number, length: number): ArrayBuffer =>
+  koffi.view(BigInt(address), length)
 
 /** errno of the last failed call of this thread; inside the callback of `.async`, that of the asynchronous call. */
 export const errno = (): number => koffi.errno()

@@ -9,6 +9,7 @@ import { requiresLoopDevice, withLoopDevice } from '../helpers/loop-device.ts'
 import { Mqnbd } from '../helpers/mqnbd.ts'
 import { loadSize, randomLoad } from '../helpers/random-load.ts'
 import { program, requires, type Test } from '../helpers/requires.ts'
+import { requiresIOUring } from '../helpers/uring.ts'
 
 const DEPTH = 16
 /** Requests of a run. */
@@ -47,15 +48,17 @@ function image(t: Test, size: number): string {
 
 const size = loadSize(CONNECTIONS, DEPTH)
 
-for (const { threads, length } of [
-  { threads: 1, length: size },
-  { threads: 3, length: size + 512 },
-  { threads: 3, length: size + 4097 }
+for (const { threads, length, aio } of [
+  { threads: 1, length: size, aio: 'threads' },
+  { threads: 3, length: size + 512, aio: 'threads' },
+  { threads: 1, length: size + 4097, aio: 'io_uring' },
+  { threads: 3, length: size + 4097, aio: 'io_uring' }
 ]) {
-  const what = `${length} bytes, ${threads} IOThread${threads > 1 ? 's' : ''}`
-  void t.test(`direct - ${what}`, requires('qemu-img'), async (t) => {
+  const what = `${length} bytes, ${threads} IOThread${threads > 1 ? 's' : ''}, ${aio}`
+  const peers = { ...requires('qemu-img'), ...(aio === 'io_uring' && requiresIOUring()) }
+  void t.test(`direct - ${what}`, peers, async (t) => {
     const file = image(t, length)
-    await check(t, [file, '--iothreads', String(threads)], file)
+    await check(t, [file, '--iothreads', String(threads), '--aio', aio], file)
   })
 }
 

@@ -11,7 +11,8 @@ const wrong: [args: string[], reason: RegExp][] = [
   [['serve', 'memory:1M', '-z'], /z/],
   [['serve', 'memory:1M', 'memory:2M'], /memory:2M/],
   [['serve', 'memory:1M', '--log-level', 'loud'], /loud/],
-  [['serve', 'memory:1M', '--cache', 'writethrough'], /writethrough.*none.*writeback/]
+  [['serve', 'memory:1M', '--cache', 'writethrough'], /writethrough.*none.*writeback/],
+  [['serve', 'memory:1M', '--aio', 'native'], /native.*threads.*io_uring/]
 ]
 
 void t.test('command line - what it does not know, or lacks: status 2', async (t) => {

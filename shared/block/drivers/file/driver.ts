@@ -6,6 +6,7 @@
  * @see QEMU block/file-posix.c, drivers `file` and `host_device`
  */
 import * as fs from 'node:fs'
+import { checkIOUring } from '../../../aio/linux-io-uring.ts'
 import type { Memory } from '../../../syscall/memory.ts'
 import { boolean, object, oneOf, required, string } from '../../../config/option-schema.ts'
 import { configError, type NBDError } from '../../../errors/nbd-error.ts'
@@ -23,6 +24,7 @@ import type {
   WriteZeroesOptions
 } from '../../block-node.ts'
 import type { BlockDriver, NodeOptions } from '../../driver-registry.ts'
+import { AIO, type Aio } from './file-io.ts'
 import { DirectFile, type DirectFileState } from './direct-file.ts'
 import { FileFeatures } from './file-features.ts'
 import { lockImage } from './image-lock.ts'
@@ -43,6 +45,8 @@ export interface FileOptions extends NodeOptions {
     /** Around the page cache, by O_DIRECT. */
     direct?: boolean
   }
+  /** Who does what has to be waited for. */
+  aio?: Aio
 }
 
 export interface PosixFileHandle extends NodeHandle {
@@ -157,6 +161,15 @@ function inspect(fd: number, filename: string): PosixFileState {
   throw configError(`cannot open '${filename}': it is ${kind}, not a regular file or a block device`)
 }
 
+/** @throws NBDError of kind `config` where there is no io_uring */
+function checkAvailable(): void {
+  try {
+    checkIOUring()
+  } catch (error) {
+    throw configError(`aio=io_uring is not available: ${(error as Error).message}`, error)
+  }
+}
+
 /** @throws NBDError of kind `config` when the file knows no O_DIRECT */
 function inspectDirect(
   { fd, length, kind, sectorSize }: PosixFileState,
@@ -184,17 +197,24 @@ function nodeOf(handle: PosixFileHandle): BlockNode {
 
 export const fileDriver: BlockDriver<FileOptions, PosixFileHandle> = {
   name: 'file',
-  options: { filename: required(string), locking: oneOf('on', 'off'), cache: object({ direct: boolean }) },
+  options: {
+    filename: required(string),
+    locking: oneOf('on', 'off'),
+    cache: object({ direct: boolean }),
+    aio: oneOf(...AIO)
+  },
 
   async open(options) {
     const { filename } = options
     const readOnly = options['read-only'] ?? false
     const direct = options.cache?.direct ?? false
+    if (options.aio === 'io_uring') checkAvailable()
     const fd = openFile(filename, readOnly, direct)
     try {
       const file = inspect(fd, filename)
       const conflict = options.locking === 'off' ? undefined : lockImage(fd, readOnly)
       if (conflict !== undefined) throw configError(`cannot open '${filename}': it is locked: ${conflict}`)
+      if (options.aio) file.aio = options.aio
       if (direct) file.direct = inspectDirect(file, options)
       return nodeOf({ driver: 'file', file, readOnly })
     } catch (error) {

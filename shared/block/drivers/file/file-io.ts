@@ -1,11 +1,13 @@
 /** Reading, writing and flushing a file where that has to be waited for. */
 import * as fs from 'node:fs'
+import { LinuxIOUring } from '../../../aio/linux-io-uring.ts'
 import { errnoOf, systemError } from '../../../errors/system-error.ts'
 import { EIO } from '../../../syscall/libc.ts'
 import type { Memory } from '../../../syscall/memory.ts'
 
-/** Who does it: libuv's thread pool. @see BlockdevAioOptions in QEMU's qapi/block-core.json */
-export type Aio = 'threads'
+/** Who does it: libuv's thread pool, or the kernel. @see BlockdevAioOptions in QEMU's qapi/block-core.json */
+export const AIO = ['threads', 'io_uring'] as const
+export type Aio = (typeof AIO)[number]
 
 /** What goes wrong is an NBDError of kind `request` that carries an errno. */
 export interface FileIO {
@@ -43,5 +45,19 @@ const threads: FileIO = {
     )
 }
 
+async function checked(result: Promise<number>, call: string): Promise<number> {
+  const n = await result
+  if (n < 0) throw systemError(-n, call)
+  return n
+}
+
+const ioUring: FileIO = {
+  read: (fd, memory, at, offset, length) =>
+    checked(LinuxIOUring.current().read(fd, memory, at, offset, length), 'read'),
+  write: (fd, memory, at, offset, length) =>
+    checked(LinuxIOUring.current().write(fd, memory, at, offset, length), 'write'),
+  fdatasync: async (fd) => void (await checked(LinuxIOUring.current().fdatasync(fd), 'fdatasync'))
+}
+
 /** For files whose requests go that way. */
-export const fileIO = (_aio: Aio = 'threads'): FileIO => threads
+export const fileIO = (aio: Aio = 'threads'): FileIO => (aio === 'io_uring' ? ioUring : threads)

@@ -62,6 +62,10 @@ const wrong: [args: string[], message: RegExp][] = [
     ['--blockdev', 'file,node-name=f,filename=f,cache.direct=yes'],
     /^--blockdev: cache\.direct: 'yes' is not/
   ],
+  [
+    ['--blockdev', 'file,node-name=f,filename=f,aio=native'],
+    /^--blockdev: aio: 'native' is not 'threads' or/
+  ],
   [['--blockdev', 'file,node-name=f,filename=f,cache=none'], /^--blockdev: cache: 'none' is not an object/],
   [
     ['--blockdev', 'file,node-name=f,filename=/proc/version,read-only=on,cache.direct=on'],

@@ -1,0 +1,62 @@
+import * as crypto from 'node:crypto'
+import * as fs from 'node:fs'
+import * as path from 'node:path'
+import t from 'tap'
+import { openNode } from '../../../../../../shared/block/index.ts'
+import { isRefusal } from '../../../../../helpers/command-line.ts'
+import { directImage } from '../../../../../helpers/direct-folder.ts'
+import { run } from '../../../../../helpers/launched.ts'
+import { MQNBD } from '../../../../../helpers/mqnbd.ts'
+import { readNode, writeNode } from '../../../../../helpers/raw-node.ts'
+import { program, requires } from '../../../../../helpers/requires.ts'
+import { tempDir } from '../../../../../helpers/temp-dir.ts'
+import { requiresIOUring } from '../../../../../helpers/uring.ts'
+
+const MiB = 1024 * 1024
+const EIO = 5
+
+for (const direct of [false, true]) {
+  const way = direct ? 'around the page cache' : 'through the page cache'
+  void t.test(`aio=io_uring - ${way}`, requiresIOUring(), async (t) => {
+    const image = directImage(t, MiB + 100)
+    const node = await openNode({ driver: 'file', filename: image, aio: 'io_uring', cache: { direct } })
+    t.teardown(() => node.close())
+    const bytes = crypto.randomBytes(node.length)
+    await writeNode(node, 0, bytes)
+    t.ok(fs.readFileSync(image).equals(bytes))
+    t.ok((await readNode(node, 12_345, 500_000)).equals(bytes.subarray(12_345, 512_345)))
+    await node.pwriteZeroes(100_001, 100_001, { mayUnmap: true, noFallback: false })
+    bytes.fill(0, 100_001, 200_002)
+    await node.flush()
+    t.ok((await readNode(node, 0, node.length)).equals(bytes))
+    fs.truncateSync(image, 4096)
+    const gone = { kind: 'request', errno: EIO, message: /beyond the end/ }
+    await t.rejects(readNode(node, 8192, 4096), gone)
+  })
+}
+
+void t.test(
+  'aio=io_uring - where it may not be used, that is said in one line',
+  requires('strace'),
+  async (t) => {
+    for (const [errno, reason] of [
+      ['EPERM', /aio=io_uring is not available: io_uring_setup: operation not permitted/],
+      ['ENOSYS', /aio=io_uring is not available: io_uring_setup: function not implemented/]
+    ] as const) {
+      const log = path.join(tempDir(t), 'strace')
+      const trace = [
+        '-f',
+        '-q',
+        '-o',
+        log,
+        '-e',
+        'trace=io_uring_setup',
+        '-e',
+        `inject=io_uring_setup:error=${errno}`
+      ]
+      const args = ['serve', directImage(t, MiB), '-p', '0', '--aio', 'io_uring']
+      const ran = await run(t, program('strace'), [...trace, process.execPath, MQNBD, ...args])
+      isRefusal(t, ran, 1, reason, errno)
+    }
+  }
+)
