@@ -53,13 +53,14 @@ export interface Contender {
 
 const everyWay = (): boolean => true
 
-const ours = (iothreads: number): Contender => ({
-  name: `mqnbd-${iothreads}`,
+const ours = (iothreads: number, aio?: 'io_uring'): Contender => ({
+  name: `mqnbd-${iothreads}${aio ? `-${aio}` : ''}`,
   kind: 'ours',
-  serves: everyWay,
+  // What is in the page cache nobody waits for.
+  serves: aio ? ({ direct }) => direct : everyWay,
   command: ({ way, image, home }, { socket }) => {
     const ids = Array.from({ length: iothreads }, (_, i) => `io${i}`)
-    const file = `file,node-name=disk,filename=${image},locking=off`
+    const file = `file,node-name=disk,filename=${image},locking=off${aio ? `,aio=${aio}` : ''}`
     const bound = ids.map((id, i) => `iothread.${i}=${id}`).join(',')
     return {
       program: process.execPath,
@@ -172,6 +173,8 @@ const limit: Contender = {
 export const CONTENDERS: Contender[] = [
   ours(1),
   ours(2),
+  ours(1, 'io_uring'),
+  ours(2, 'io_uring'),
   qemuNbd('threads'),
   qemuNbd('io_uring'),
   nbdkit,
