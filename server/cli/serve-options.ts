@@ -89,7 +89,8 @@ export const serveOptions = {
   aio: {
     choices: AIO,
     requiresArg: true,
-    describe: 'Who reads and writes IMAGE where that has to be waited for (threads, if not given)'
+    describe:
+      'Who reads and writes IMAGE where that has to be waited for (io_uring for what it does well, if not given)'
   },
   'tls-creds': {
     type: 'string',

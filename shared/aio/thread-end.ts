@@ -8,16 +8,22 @@
 import { isMainThread } from 'node:worker_threads'
 import type { EntryPoint } from './entry-point.ts'
 
-const ends: (() => void)[] = []
-let listens = false
+export { isMainThread }
 
-/** @param end is called once; it may block @see qemu_thread_atexit_add */
-export function atThreadEnd(end: () => void): void {
-  ends.push(end)
-  if (listens || isMainThread) return
-  listens = true
+const ends: (() => void)[] = []
+let kept = isMainThread
+
+/** For a thread that nobody ends without `END_THREAD`, unless it is lost. */
+export function keepThreadEnds(): void {
+  kept = true
   process.on('exit', endThread)
 }
+
+/** Whether what is registered will run: not in a worker of somebody else's, which may be ended at any time. */
+export const keepsThreadEnds = (): boolean => kept
+
+/** @param end is called once; it may block @see qemu_thread_atexit_add */
+export const atThreadEnd = (end: () => void): void => void ends.push(end)
 
 const entry = (name: string): EntryPoint<undefined, void> => ({ module: import.meta.url, name })
 

@@ -6,7 +6,7 @@
 import { Worker, type TransferListItem } from 'node:worker_threads'
 import { releaseContextsOfThread } from '../aio/context-table.ts'
 import type { EntryPoint, RanMessage, RunMessage } from '../aio/entry-point.ts'
-import { ANSWER, END_THREAD } from '../aio/thread-end.ts'
+import { ANSWER, END_THREAD, keepsThreadEnds } from '../aio/thread-end.ts'
 import { workerExecArgv } from '../aio/worker-exec-argv.ts'
 import { bugError, NBDError } from '../errors/nbd-error.ts'
 import { unmarshalError } from '../errors/marshal.ts'
@@ -44,7 +44,7 @@ export class IOThread {
   private constructor(id: string, properties: IOThreadProperties) {
     this.id = id
     this.#properties = properties
-    const workerData: IOThreadData = { id, logLevel: logLevel() }
+    const workerData: IOThreadData = { id, logLevel: logLevel(), keepsEnds: keepsThreadEnds() }
     const execArgv = workerExecArgv()
     this.#worker = new Worker(new URL('./worker.js', import.meta.url), {
       workerData,

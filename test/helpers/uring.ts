@@ -1,6 +1,10 @@
 /** io_uring in tests, and in a thread of a test. */
+import * as fs from 'node:fs'
 import { checkIOUring, LinuxIOUring } from '../../shared/aio/linux-io-uring.ts'
 import type { EntryPoint } from '../../shared/aio/entry-point.ts'
+import { attachNode } from '../../shared/block/driver-registry.ts'
+import type { NodeHandle } from '../../shared/block/block-node.ts'
+import '../../shared/block/drivers/index.ts'
 import { Memory } from '../../shared/syscall/memory.ts'
 
 /** Options for a test that needs io_uring: not every kernel and every container lets it be used. */
@@ -18,4 +22,27 @@ export const BEGIN_READ: EntryPoint<number, void> = { module: import.meta.url, n
 export async function beginRead(fd: number): Promise<void> {
   void LinuxIOUring.current().read(fd, Memory.allocate(1), 0, 0, 1)
   await new Promise((resolve) => setImmediate(resolve))
+}
+
+export const READ_NODE: EntryPoint<NodeHandle, number> = { module: import.meta.url, name: 'readNode' }
+/** Reads the first page of a node. @returns rings of the process then */
+export async function readNode(handle: NodeHandle): Promise<number> {
+  await attachNode(handle).pread(Memory.allocate(4096, 4096), 0, 0, 4096)
+  return rings()
+}
+
+/** How many there are in this process. */
+export const rings = (): number =>
+  fs
+    .readdirSync('/proc/self/fd')
+    .map((fd) => `/proc/self/fd/${fd}`)
+    .filter((fd) => link(fd) === 'anon_inode:[io_uring]').length
+
+function link(fd: string): string | undefined {
+  try {
+    return fs.readlinkSync(fd)
+  } catch {
+    // The one that listed them is gone.
+    return undefined
+  }
 }

@@ -53,7 +53,7 @@ export interface Contender {
 
 const everyWay = (): boolean => true
 
-const ours = (iothreads: number, aio?: 'io_uring'): Contender => ({
+const ours = (iothreads: number, aio?: 'threads'): Contender => ({
   name: `mqnbd-${iothreads}${aio ? `-${aio}` : ''}`,
   kind: 'ours',
   // What is in the page cache nobody waits for.
@@ -173,8 +173,8 @@ const limit: Contender = {
 export const CONTENDERS: Contender[] = [
   ours(1),
   ours(2),
-  ours(1, 'io_uring'),
-  ours(2, 'io_uring'),
+  ours(1, 'threads'),
+  ours(2, 'threads'),
   qemuNbd('threads'),
   qemuNbd('io_uring'),
   nbdkit,

@@ -29,10 +29,10 @@ export class DirectFile extends PosixFile {
 
   constructor(state: PosixFileState, { requestAlignment, tailFd }: DirectFileState) {
     super(state)
-    this.#io = fileIO(state.aio)
+    this.#io = fileIO(state.aio, true)
     this.#alignment = requestAlignment
     this.#tailStart = state.length - (state.length % requestAlignment)
-    this.#tail = tailFd === undefined ? undefined : new PosixFile({ ...state, fd: tailFd })
+    this.#tail = tailFd === undefined ? undefined : new PosixFile({ ...state, fd: tailFd, aio: 'threads' })
   }
 
   override map(): boolean {

@@ -1,6 +1,7 @@
 /** Reading, writing and flushing a file where that has to be waited for. */
 import * as fs from 'node:fs'
 import { LinuxIOUring } from '../../../aio/linux-io-uring.ts'
+import { isMainThread, keepsThreadEnds } from '../../../aio/thread-end.ts'
 import { errnoOf, systemError } from '../../../errors/system-error.ts'
 import { EIO } from '../../../syscall/libc.ts'
 import type { Memory } from '../../../syscall/memory.ts'
@@ -59,5 +60,36 @@ const ioUring: FileIO = {
   fdatasync: async (fd) => void (await checked(LinuxIOUring.current().fdatasync(fd), 'fdatasync'))
 }
 
-/** For files whose requests go that way. */
-export const fileIO = (aio: Aio = 'threads'): FileIO => (aio === 'io_uring' ? ioUring : threads)
+let cold: FileIO | undefined
+
+/** In this thread, where the kernel may be left alone with its memory. */
+function kernelOrPool(): FileIO {
+  if (cold) return cold
+  try {
+    LinuxIOUring.current()
+    cold = ioUring
+  } catch {
+    cold = threads
+  }
+  return cold
+}
+
+/** What the kernel does without a thread of its own is left to it; that is neither a write to the page cache nor a sync. */
+const whatPays = (direct: boolean): FileIO => ({
+  read: (...request) => kernelOrPool().read(...request),
+  write: (...request) => (direct ? kernelOrPool() : threads).write(...request),
+  fdatasync: (fd) => threads.fdatasync(fd)
+})
+
+/**
+ * How a file is read and written, in the calling thread.
+ *
+ * @param aio what pays, where it can be had, if not given: in the main thread, which does not serve, libuv's pool. A worker
+ *   that is no IOThread always uses that: nobody knows when it ends
+ * @param direct the file was opened with O_DIRECT
+ */
+export function fileIO(aio: Aio | undefined, direct: boolean): FileIO {
+  if (aio === 'threads' || !keepsThreadEnds()) return threads
+  if (aio === 'io_uring') return ioUring
+  return isMainThread ? threads : whatPays(direct)
+}

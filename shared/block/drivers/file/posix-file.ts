@@ -43,7 +43,7 @@ export interface PosixFileState {
   /** Smallest unit of discarding and zeroing on a block device; 1 for files. */
   sectorSize: number
   features: SharedArrayBuffer
-  /** Who does what has to be waited for; libuv's thread pool if not given. */
+  /** Who does what has to be waited for; as `fileIO` sees fit if not given. */
   aio?: Aio
   /** It was opened with O_DIRECT. */
   direct?: DirectFileState
@@ -74,7 +74,7 @@ export class PosixFile {
     this.#fd = state.fd
     this.#memory = state.kind === 'memory'
     this.#features = new FileFeatures(state.features)
-    this.#io = fileIO(state.aio)
+    this.#io = fileIO(state.aio, state.direct !== undefined)
   }
 
   map(offset: number, out: BlockMap): boolean {

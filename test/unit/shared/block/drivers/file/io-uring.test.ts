@@ -1,8 +1,13 @@
 import * as crypto from 'node:crypto'
 import * as fs from 'node:fs'
+import { once } from 'node:events'
 import * as path from 'node:path'
+import { Worker } from 'node:worker_threads'
 import t from 'tap'
-import { openNode } from '../../../../../../shared/block/index.ts'
+import { endThread } from '../../../../../../shared/aio/thread-end.ts'
+import type { FileOptions } from '../../../../../../shared/block/drivers/file/driver.ts'
+import { openNode, type NodeHandle } from '../../../../../../shared/block/index.ts'
+import { IOThread } from '../../../../../../shared/iothread/io-thread.ts'
 import { isRefusal } from '../../../../../helpers/command-line.ts'
 import { directImage } from '../../../../../helpers/direct-folder.ts'
 import { run } from '../../../../../helpers/launched.ts'
@@ -10,7 +15,7 @@ import { MQNBD } from '../../../../../helpers/mqnbd.ts'
 import { readNode, writeNode } from '../../../../../helpers/raw-node.ts'
 import { program, requires } from '../../../../../helpers/requires.ts'
 import { tempDir } from '../../../../../helpers/temp-dir.ts'
-import { requiresIOUring } from '../../../../../helpers/uring.ts'
+import { READ_NODE, requiresIOUring, rings } from '../../../../../helpers/uring.ts'
 
 const MiB = 1024 * 1024
 const EIO = 5
@@ -33,6 +38,47 @@ for (const direct of [false, true]) {
     const gone = { kind: 'request', errno: EIO, message: /beyond the end/ }
     await t.rejects(readNode(node, 8192, 4096), gone)
   })
+}
+
+void t.test(
+  'aio - what pays, if not told, and only where the thread ends in order',
+  requiresIOUring(),
+  async (t) => {
+    // The main thread has one of the tests before.
+    endThread()
+    const image = directImage(t, MiB)
+    for (const { aio, direct, expected } of [
+      { aio: undefined, direct: false, expected: 1 },
+      { aio: undefined, direct: true, expected: 1 },
+      { aio: 'io_uring', direct: false, expected: 1 },
+      { aio: 'threads', direct: true, expected: 0 }
+    ] as const) {
+      const options: FileOptions = { driver: 'file', filename: image, cache: { direct } }
+      const node = await openNode(aio ? { ...options, aio } : options)
+      const handle = node.handle()
+      await readNode(node, 0, 4096)
+      const ours = rings()
+      t.equal(ours, aio === 'io_uring' ? 1 : 0, 'in the main thread')
+      const thread = await IOThread.start('io')
+      t.equal(await thread.run(READ_NODE, handle), ours + expected, `${aio}, direct: ${direct}`)
+      await thread.stop()
+      t.equal(await inWorker(handle), ours, 'in a worker of somebody else')
+      await node.close()
+      endThread()
+      t.equal(rings(), 0)
+    }
+  }
+)
+
+/** As READ_NODE, in a thread that anybody may end. */
+async function inWorker(handle: NodeHandle): Promise<number> {
+  const code = `
+    const { parentPort, workerData } = require('node:worker_threads')
+    import(workerData.module).then(async (module) => parentPort.postMessage(await module.readNode(workerData.handle)))`
+  const worker = new Worker(code, { eval: true, workerData: { module: READ_NODE.module, handle } })
+  const [found] = (await once(worker, 'message')) as [number]
+  await worker.terminate()
+  return found
 }
 
 void t.test(
