@@ -7,6 +7,7 @@
  * @see luring_co_submit in QEMU's block/io_uring.c
  */
 import * as net from 'node:net'
+import { systemError } from '../errors/system-error.ts'
 import { closeFd, duplicateFd } from '../syscall/fd.ts'
 import {
   IORING_FSYNC_DATASYNC,
@@ -39,7 +40,15 @@ interface Request {
   offset: number
   length: number
   resolve: (result: number) => void
+  reject: (error: Error) => void
 }
+
+/** For messages. */
+const names = new Map([
+  [IORING_OP_READ, 'read'],
+  [IORING_OP_WRITE, 'write'],
+  [IORING_OP_FSYNC, 'fdatasync']
+])
 
 let current: LinuxIOUring | undefined
 
@@ -83,19 +92,21 @@ export class LinuxIOUring {
     return (current ??= new LinuxIOUring())
   }
 
-  /** @returns bytes, or the errno as a negative number @see FileIO.read */
+  /**
+   * @param memory to read into from `at` on, the callee's until the promise settles
+   * @returns bytes; rejects with an NBDError of kind `request`
+   */
   read(fd: number, memory: Memory, at: number, offset: number, length: number): Promise<number> {
     return this.#start(IORING_OP_READ, fd, memory, at, offset, length)
   }
 
-  /** @returns bytes, or the errno as a negative number @see FileIO.write */
+  /** As `read`. @param memory to write from `at` on */
   write(fd: number, memory: Memory, at: number, offset: number, length: number): Promise<number> {
     return this.#start(IORING_OP_WRITE, fd, memory, at, offset, length)
   }
 
-  /** @returns 0, or the errno as a negative number */
-  fdatasync(fd: number): Promise<number> {
-    return this.#start(IORING_OP_FSYNC, fd, undefined, 0, 0, 0, IORING_FSYNC_DATASYNC)
+  async fdatasync(fd: number): Promise<void> {
+    await this.#start(IORING_OP_FSYNC, fd, undefined, 0, 0, 0, IORING_FSYNC_DATASYNC)
   }
 
   #start(
@@ -107,14 +118,14 @@ export class LinuxIOUring {
     length: number,
     flags = 0
   ): Promise<number> {
-    return new Promise((resolve) =>
-      this.#queue({ operation, flags, fd, memory, at, offset, length, resolve })
+    return new Promise((resolve, reject) =>
+      this.#queue({ operation, flags, fd, memory, at, offset, length, resolve, reject })
     )
   }
 
   #queue(request: Request): void {
     if (this.#closed) {
-      request.resolve(-ECANCELED)
+      refuse(request, ECANCELED)
       return
     }
     this.#waiting.push(request)
@@ -181,14 +192,16 @@ export class LinuxIOUring {
     this.#inFlight[id] = undefined
     this.#freeIds.push(id)
     this.#count--
-    if (result === -EINTR || result === -EAGAIN) this.#queue(request)
+    // @see luring_process_completions
+    if (result === -EINTR || result === -EAGAIN) setImmediate(() => this.#queue(request))
+    else if (result < 0) refuse(request, -result)
     else request.resolve(result)
   }
 
   /** The thread ends: what is under way in the kernel is waited for, and nothing more begins. */
   #close(): void {
     this.#closed = true
-    for (const { resolve } of this.#waiting.splice(0)) resolve(-ECANCELED)
+    for (const request of this.#waiting.splice(0)) refuse(request, ECANCELED)
     while (this.#count > 0) {
       this.#ring.submit(1)
       this.#ring.complete(this.#ended)
@@ -200,6 +213,9 @@ export class LinuxIOUring {
     if (current === this) current = undefined
   }
 }
+
+const refuse = ({ reject, operation }: Request, errno: number): void =>
+  reject(systemError(errno, names.get(operation)!))
 
 /**
  * Whether this process may use io_uring.

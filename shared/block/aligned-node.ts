@@ -78,12 +78,14 @@ export class AlignedNode implements BlockNode {
     return false
   }
 
-  async pwrite(memory: Memory, at: number, offset: number, length: number, fua = false): Promise<void> {
-    const inBlocks = Math.max(0, Math.min(length, this.#tail - offset))
-    if (inBlocks > 0)
-      await this.#change(offset, inBlocks, () => this.#write(memory, at, offset, inBlocks, fua))
-    if (inBlocks === length) return
-    await this.#child.pwrite(memory, at + inBlocks, offset + inBlocks, length - inBlocks, fua)
+  pwrite(memory: Memory, at: number, offset: number, length: number, fua = false): Promise<void> {
+    // The common case: whole blocks, and nobody to wait for.
+    if (offset + length <= this.#tail && this.#fits(memory.address + at, offset, length)) {
+      const slot = this.#tracked.begin(offset, offset + length, false)
+      if (typeof slot === 'number') return this.#writeBlocks(slot, memory, at, offset, length, fua)
+      return slot.then((slot) => this.#writeBlocks(slot, memory, at, offset, length, fua))
+    }
+    return this.#writeAny(memory, at, offset, length, fua)
   }
 
   async pwriteZeroes(offset: number, length: number, options: WriteZeroesOptions): Promise<void> {
@@ -144,6 +146,29 @@ export class AlignedNode implements BlockNode {
     } finally {
       giveMemory(bounce)
     }
+  }
+
+  async #writeBlocks(
+    slot: number,
+    memory: Memory,
+    at: number,
+    offset: number,
+    length: number,
+    fua: boolean
+  ): Promise<void> {
+    try {
+      await this.#child.pwrite(memory, at, offset, length, fua)
+    } finally {
+      this.#tracked.end(slot)
+    }
+  }
+
+  async #writeAny(memory: Memory, at: number, offset: number, length: number, fua: boolean): Promise<void> {
+    const inBlocks = Math.max(0, Math.min(length, this.#tail - offset))
+    if (inBlocks > 0)
+      await this.#change(offset, inBlocks, () => this.#write(memory, at, offset, inBlocks, fua))
+    if (inBlocks === length) return
+    await this.#child.pwrite(memory, at + inBlocks, offset + inBlocks, length - inBlocks, fua)
   }
 
   /** Makes a change of the bytes from `offset` on when no other is in its way. */

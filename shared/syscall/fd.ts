@@ -9,8 +9,10 @@ const memfd_create = declare('int memfd_create(const char *name, unsigned int fl
 const lseek = declare('int64_t lseek(int fd, int64_t offset, int whence)')
 
 const F_GETFL = 3
+const F_SETFL = 4
 const F_DUPFD_CLOEXEC = 1030
 const O_ACCMODE = 3
+const O_NONBLOCK = 0o4000
 const SEEK_SET = 0
 const MFD_CLOEXEC = 1
 
@@ -37,6 +39,16 @@ export function accessMode(fd: number): number {
   const flags = fcntl(fd, F_GETFL, 0)
   if (flags < 0) throw systemError(errno(), 'fcntl')
   return flags & O_ACCMODE
+}
+
+/**
+ * Takes O_NONBLOCK from a descriptor.
+ *
+ * @throws NBDError of kind `request` (EBADF)
+ */
+export function setBlocking(fd: number): void {
+  const flags = fcntl(fd, F_GETFL, 0)
+  if (flags < 0 || fcntl(fd, F_SETFL, flags & ~O_NONBLOCK) < 0) throw systemError(errno(), 'fcntl')
 }
 
 /**

@@ -36,3 +36,22 @@ export function directImage(t: Scope, size: number): string {
   fs.truncateSync(image, size)
   return image
 }
+
+/** Descriptors that this process has of a file, with the flags that they were opened with, or have now. */
+export function descriptorsOf(file: string): { fd: string; flags: number }[] {
+  const target = fs.realpathSync(file)
+  const found = fs.readdirSync('/proc/self/fd').filter((fd) => isLink(`/proc/self/fd/${fd}`, target))
+  return found.map((fd) => {
+    const [, flags] = /flags:\s*(\d+)/.exec(fs.readFileSync(`/proc/self/fdinfo/${fd}`, 'utf8'))!
+    return { fd, flags: parseInt(flags!, 8) }
+  })
+}
+
+function isLink(link: string, target: string): boolean {
+  try {
+    return fs.readlinkSync(link) === target
+  } catch {
+    // The one that listed them is gone.
+    return false
+  }
+}

@@ -61,9 +61,9 @@ export class DirectFile extends PosixFile {
     return false
   }
 
-  override async pwrite(memory: Memory, at: number, offset: number, length: number): Promise<void> {
-    if (offset >= this.#tailStart) await this.#tail!.pwrite(memory, at, offset, length)
-    else await super.pwrite(memory, at, offset, length)
+  override pwrite(memory: Memory, at: number, offset: number, length: number): Promise<void> {
+    if (offset >= this.#tailStart) return this.#tail!.pwrite(memory, at, offset, length)
+    return super.pwrite(memory, at, offset, length)
   }
 
   /** There is no cache to bring anything into. */

@@ -13,6 +13,7 @@ import { configError, type NBDError } from '../../../errors/nbd-error.ts'
 import { errnoOf, reason } from '../../../errors/system-error.ts'
 import { blockDeviceSectorSize, blockDeviceSize } from '../../../syscall/block-device.ts'
 import { directAlignment } from '../../../syscall/direct-io.ts'
+import { setBlocking } from '../../../syscall/fd.ts'
 import { EINVAL } from '../../../syscall/libc.ts'
 import { AlignedNode } from '../../aligned-node.ts'
 import type {
@@ -128,7 +129,7 @@ const accessMode = (readOnly: boolean): number => (readOnly ? fs.constants.O_RDO
 
 function openFile(filename: string, readOnly: boolean, direct: boolean): number {
   try {
-    // O_NONBLOCK: a FIFO must be refused, not waited for. It means nothing for what is accepted below.
+    // O_NONBLOCK: a FIFO must be refused, not waited for.
     const flags = fs.constants.O_NONBLOCK | (direct ? fs.constants.O_DIRECT : 0)
     return fs.openSync(filename, accessMode(readOnly) | flags)
   } catch (error) {
@@ -212,6 +213,8 @@ export const fileDriver: BlockDriver<FileOptions, PosixFileHandle> = {
     const fd = openFile(filename, readOnly, direct)
     try {
       const file = inspect(fd, filename)
+      // For io_uring it means something also for files: not to wait.
+      setBlocking(fd)
       const conflict = options.locking === 'off' ? undefined : lockImage(fd, readOnly)
       if (conflict !== undefined) throw configError(`cannot open '${filename}': it is locked: ${conflict}`)
       if (options.aio) file.aio = options.aio

@@ -46,18 +46,10 @@ const threads: FileIO = {
     )
 }
 
-async function checked(result: Promise<number>, call: string): Promise<number> {
-  const n = await result
-  if (n < 0) throw systemError(-n, call)
-  return n
-}
-
 const ioUring: FileIO = {
-  read: (fd, memory, at, offset, length) =>
-    checked(LinuxIOUring.current().read(fd, memory, at, offset, length), 'read'),
-  write: (fd, memory, at, offset, length) =>
-    checked(LinuxIOUring.current().write(fd, memory, at, offset, length), 'write'),
-  fdatasync: async (fd) => void (await checked(LinuxIOUring.current().fdatasync(fd), 'fdatasync'))
+  read: (fd, memory, at, offset, length) => LinuxIOUring.current().read(fd, memory, at, offset, length),
+  write: (fd, memory, at, offset, length) => LinuxIOUring.current().write(fd, memory, at, offset, length),
+  fdatasync: (fd) => LinuxIOUring.current().fdatasync(fd)
 }
 
 let cold: FileIO | undefined
@@ -76,8 +68,9 @@ function kernelOrPool(): FileIO {
 
 /** What the kernel does without a thread of its own is left to it; that is neither a write to the page cache nor a sync. */
 const whatPays = (direct: boolean): FileIO => ({
-  read: (...request) => kernelOrPool().read(...request),
-  write: (...request) => (direct ? kernelOrPool() : threads).write(...request),
+  read: (fd, memory, at, offset, length) => kernelOrPool().read(fd, memory, at, offset, length),
+  write: (fd, memory, at, offset, length) =>
+    (direct ? kernelOrPool() : threads).write(fd, memory, at, offset, length),
   fdatasync: (fd) => threads.fdatasync(fd)
 })
 

@@ -27,14 +27,15 @@ void t.test('io_uring - reads, writes and syncs; errors are errnos', needed, asy
   // Far behind what 32 bits can tell.
   const far = 5 * 2 ** 32 + 7
   t.equal(await ring.write(fd, memory, 100, far, bytes.length), bytes.length)
-  t.equal(await ring.fdatasync(fd), 0)
+  await ring.fdatasync(fd)
   t.equal(fs.statSync(file).size, far + bytes.length)
   memory.buffer.fill(0)
   t.equal(await ring.read(fd, memory, 3, far + 1000, 8000), 4000, 'up to the end of the file')
   t.ok(memory.buffer.subarray(3, 4003).equals(bytes.subarray(1000)))
   t.equal(await ring.read(fd, memory, 0, far + 5000, 1), 0)
-  t.equal(await ring.read(-1, memory, 0, 0, 1), -EBADF)
-  t.equal(await ring.fdatasync(-1), -EBADF)
+  const bad = (message: string): { message: string } => ({ ...{ kind: 'request', errno: EBADF }, message })
+  await t.rejects(ring.read(-1, memory, 0, 0, 1), bad('read: bad file descriptor'))
+  await t.rejects(ring.fdatasync(-1), bad('fdatasync: bad file descriptor'))
 })
 
 void t.test('io_uring - more at once than the ring holds', needed, async (t) => {

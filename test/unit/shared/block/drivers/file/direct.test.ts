@@ -3,26 +3,12 @@ import * as fs from 'node:fs'
 import t, { type Test } from 'tap'
 import { attachNode } from '../../../../../../shared/block/driver-registry.ts'
 import { openNode, type BlockNode } from '../../../../../../shared/block/index.ts'
-import { directImage } from '../../../../../helpers/direct-folder.ts'
+import { descriptorsOf, directImage } from '../../../../../helpers/direct-folder.ts'
 import { readAt } from '../../../../../helpers/files.ts'
 import { readNode, writeNode } from '../../../../../helpers/raw-node.ts'
 
 const KiB = 1024
 const MiB = 1024 * KiB
-
-/** Descriptors of this process, and whether each was opened with O_DIRECT, by the file. */
-function descriptors(file: string): boolean[] {
-  return (
-    fs
-      .readdirSync('/proc/self/fd')
-      // The one that listed them is gone.
-      .filter((fd) => fs.existsSync(`/proc/self/fd/${fd}`) && fs.readlinkSync(`/proc/self/fd/${fd}`) === file)
-      .map((fd) => {
-        const flags = /flags:\s*(\d+)/.exec(fs.readFileSync(`/proc/self/fdinfo/${fd}`, 'utf8'))
-        return (parseInt(flags![1]!, 8) & fs.constants.O_DIRECT) !== 0
-      })
-  )
-}
 
 async function openDirect(filename: string, readOnly = false): Promise<BlockNode> {
   return openNode({ driver: 'file', filename, cache: { direct: true }, 'read-only': readOnly })
@@ -37,7 +23,8 @@ async function open(t: Test, filename: string): Promise<BlockNode> {
 void t.test('direct - takes anything, and nothing on the spot', async (t) => {
   const image = directImage(t, MiB)
   const node = await open(t, image)
-  t.strictSame(descriptors(fs.realpathSync(image)), [true])
+  const isDirect = ({ flags }: { flags: number }): boolean => (flags & fs.constants.O_DIRECT) !== 0
+  t.strictSame(descriptorsOf(image).map(isDirect), [true])
   t.equal(node.limits.requestAlignment, 1)
   const bytes = crypto.randomBytes(100_000)
   await writeNode(node, 12_345, bytes)

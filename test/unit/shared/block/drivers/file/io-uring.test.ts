@@ -9,7 +9,7 @@ import type { FileOptions } from '../../../../../../shared/block/drivers/file/dr
 import { openNode, type NodeHandle } from '../../../../../../shared/block/index.ts'
 import { IOThread } from '../../../../../../shared/iothread/io-thread.ts'
 import { isRefusal } from '../../../../../helpers/command-line.ts'
-import { directImage } from '../../../../../helpers/direct-folder.ts'
+import { descriptorsOf, directImage } from '../../../../../helpers/direct-folder.ts'
 import { run } from '../../../../../helpers/launched.ts'
 import { MQNBD } from '../../../../../helpers/mqnbd.ts'
 import { readNode, writeNode } from '../../../../../helpers/raw-node.ts'
@@ -26,6 +26,7 @@ for (const direct of [false, true]) {
     const image = directImage(t, MiB + 100)
     const node = await openNode({ driver: 'file', filename: image, aio: 'io_uring', cache: { direct } })
     t.teardown(() => node.close())
+    t.notOk(descriptorsOf(image).some(({ flags }) => (flags & fs.constants.O_NONBLOCK) !== 0))
     const bytes = crypto.randomBytes(node.length)
     await writeNode(node, 0, bytes)
     t.ok(fs.readFileSync(image).equals(bytes))
