@@ -66,11 +66,15 @@ function kernelOrPool(): FileIO {
   return cold
 }
 
-/** What the kernel does without a thread of its own is left to it; that is neither a write to the page cache nor a sync. */
-const whatPays = (direct: boolean): FileIO => ({
+/**
+ * Reads are left to the kernel, and writes to a block device around the page cache. For what is written to the page cache,
+ * and for a sync, the kernel takes a thread of its own; and writes around it to a file end sooner in threads, where they
+ * wait for them, than in the work queue that the file system has for those that nobody waits for.
+ */
+const whatPays = (writes: boolean): FileIO => ({
   read: (fd, memory, at, offset, length) => kernelOrPool().read(fd, memory, at, offset, length),
   write: (fd, memory, at, offset, length) =>
-    (direct ? kernelOrPool() : threads).write(fd, memory, at, offset, length),
+    (writes ? kernelOrPool() : threads).write(fd, memory, at, offset, length),
   fdatasync: (fd) => threads.fdatasync(fd)
 })
 
@@ -79,10 +83,10 @@ const whatPays = (direct: boolean): FileIO => ({
  *
  * @param aio what pays, where it can be had, if not given: in the main thread, which does not serve, libuv's pool. A worker
  *   that is no IOThread always uses that: nobody knows when it ends
- * @param direct the file was opened with O_DIRECT
+ * @param rawDevice it is a block device, opened with O_DIRECT
  */
-export function fileIO(aio: Aio | undefined, direct: boolean): FileIO {
+export function fileIO(aio: Aio | undefined, rawDevice: boolean): FileIO {
   if (aio === 'threads' || !keepsThreadEnds()) return threads
   if (aio === 'io_uring') return ioUring
-  return isMainThread ? threads : whatPays(direct)
+  return isMainThread ? threads : whatPays(rawDevice)
 }

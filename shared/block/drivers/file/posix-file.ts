@@ -74,7 +74,7 @@ export class PosixFile {
     this.#fd = state.fd
     this.#memory = state.kind === 'memory'
     this.#features = new FileFeatures(state.features)
-    this.#io = fileIO(state.aio, state.direct !== undefined)
+    this.#io = fileIO(state.aio, state.direct !== undefined && state.kind === 'block-device')
   }
 
   map(offset: number, out: BlockMap): boolean {
