@@ -21,6 +21,9 @@ const MQNBD = fileURLToPath(new URL('../../mqnbd.js', import.meta.url))
 /** GNU time tells what a command took. */
 const NEEDED = ['nbdkit', 'nbdcopy', 'qemu-img', 'fio', 'time']
 
+/** Node reads these certificates whenever it starts, which takes longer than all else of that; TLS is not what is measured. */
+const { NODE_EXTRA_CA_CERTS: _, ...ENVIRONMENT } = process.env
+
 interface Contender {
   name: string
   /** A command line. */
@@ -75,7 +78,8 @@ async function nbdkit(
 function sample([command, ...args]: string[]): Sample {
   const start = performance.now()
   const { status, stderr } = spawnSync(program('time'), ['-f', '%U %S %M', command!, ...args], {
-    encoding: 'utf8'
+    encoding: 'utf8',
+    env: ENVIRONMENT
   })
   const ms = performance.now() - start
   const [user, system, kib] = stderr.trim().split('\n').at(-1)!.split(' ').map(Number) as [
