@@ -12,7 +12,7 @@ import { bugError, NBDError } from '../errors/nbd-error.ts'
 import { reason } from '../errors/system-error.ts'
 import { sendWithFds } from '../syscall/fd-pass.ts'
 import { preadSync } from '../syscall/file-io.ts'
-import { EAGAIN } from '../syscall/libc.ts'
+import { EAGAIN, EINVAL } from '../syscall/libc.ts'
 import {
   MAX_GATHER,
   MSG_MORE,
@@ -28,6 +28,9 @@ import { closedError, transportError } from './transport-errors.ts'
 
 /** What is handed to node:net to wait for room with: it is copied, and what follows it is not. */
 export const WAIT_PIECE = 512
+
+/** What is read at a time of a file that sendfile does not take. */
+const READ_PIECE = 256 * 1024
 
 /** What becomes of the piece that node:net has. */
 export interface PieceEvents {
@@ -107,8 +110,10 @@ export class SocketWriter {
     if (this.#sending) return QIO_CHANNEL_ERR_BLOCK
     const n = sendfile(this.#fd, file, offset, length)
     if (n >= 0) return n
-    if (n !== -EAGAIN) throw transportError('sending', -n)
-    return this.#sendFileLater(file, offset, length)
+    if (n === -EAGAIN) return this.#sendRead(file, offset, Math.min(length, WAIT_PIECE))
+    // Some file systems can be read from only.
+    if (n === -EINVAL) return this.#sendRead(file, offset, Math.min(length, READ_PIECE))
+    throw transportError('sending', -n)
   }
 
   /** @see QIOChannelSocket.writevFds */
@@ -149,13 +154,13 @@ export class SocketWriter {
     co?.wake()
   }
 
-  /** As `#sendLater`, with a piece of a file. @returns 0 when it ends before `offset` */
-  #sendFileLater(file: number, offset: number, length: number): number {
-    const memory = takeMemory(WAIT_PIECE)
+  /** As `writev`, of a piece that is read from a file. @returns 0 when it ends before `offset` */
+  #sendRead(file: number, offset: number, length: number): number {
+    const memory = takeMemory(length)
     try {
-      const end = preadSync(file, memory.address, Math.min(WAIT_PIECE, length), offset)
+      const end = preadSync(file, memory.address, length, offset)
       if (end < 0) throw transportError('reading what is to be sent', -end)
-      return end === 0 ? 0 : this.#sendLater([{ memory, start: 0, end }])
+      return end === 0 ? 0 : this.writev([{ memory, start: 0, end }], false)
     } finally {
       giveMemory(memory)
     }
