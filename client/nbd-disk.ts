@@ -198,7 +198,7 @@ export class NBDDisk {
    * Reads into a buffer that is asked for when the first of the data are there: reads that wait for the server need no
    * memory of their own.
    *
-   * @param allocate called once at the most; returns `length` bytes, the disk's until the promise settles. It must not throw
+   * @param allocate called once at the most; returns `length` bytes, the disk's until the promise settles. Must not throw
    * @throws NBDError; why the call was given up
    */
   async readLate(
@@ -236,8 +236,8 @@ export class NBDDisk {
   }
 
   /**
-   * Writes `length` bytes of an open file. With `sendsFiles` they go from the page cache to the server; otherwise they are
-   * read before, in this thread. In both cases it waits for the disk where they are not cached.
+   * Writes `length` bytes of an open file. With `sendsFiles` they go from the page cache to the server; otherwise they
+   * are read before, in this thread. In both cases it waits for the disk where they are not cached.
    *
    * @param file stays the caller's, and open until the promise settles. When it ends before, the call fails, and with
    *   `sendsFiles` the connection, too

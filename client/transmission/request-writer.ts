@@ -2,9 +2,9 @@
  * What goes to the server, in order, in as few system calls as may be.
  *
  * Requests that are issued in one turn of the loop are built one behind the other and leave together; small payloads
- * are copied in between, large ones go along without being copied: from their memory, or straight from a file. Where the
- * channel is full, what follows waits, not built yet: so it can be withdrawn. What is built and not sent is then one request
- * at the most, which has begun.
+ * are copied in between, large ones go along without being copied: from their memory, or straight from a file. Where
+ * the channel is full, what follows waits, not built yet: so it can be withdrawn. What is built and not sent is then
+ * one request at the most, which has begun.
  *
  * When several threads share the connection, one sends at a time: until nothing is left to send, or to be sent.
  *
@@ -183,7 +183,7 @@ export class RequestWriter {
     return !this.#shared?.socket.sending
   }
 
-  /** @param head of the pieces @returns bytes, or QIO_CHANNEL_ERR_BLOCK @throws NBDError when the connection is of no more use */
+  /** @param head of the pieces @returns bytes, or QIO_CHANNEL_ERR_BLOCK @throws NBDError: nothing else can be sent */
   #send(head: Piece): number {
     if (isFilePiece(head)) return this.#sendFile(head)
     const file = this.#pieces.findIndex(isFilePiece)

@@ -21,7 +21,7 @@ const MQNBD = fileURLToPath(new URL('../../mqnbd.js', import.meta.url))
 /** GNU time tells what a command took. */
 const NEEDED = ['nbdkit', 'nbdcopy', 'qemu-img', 'fio', 'time']
 
-/** Node reads these certificates whenever it starts, which takes longer than all else of that; TLS is not what is measured. */
+/** Node reads these certificates whenever it starts, which takes longer than the rest of that; nothing here uses them. */
 const { NODE_EXTRA_CA_CERTS: _, ...ENVIRONMENT } = process.env
 
 interface Contender {
