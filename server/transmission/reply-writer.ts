@@ -76,7 +76,6 @@ export class ReplyWriter {
   /** A coroutine is at it. */
   #sending = false
   readonly #sent = new CoQueue()
-  readonly #gathered: IOVec[] = []
   #broken = false
   /** Bytes of memory that wait to be sent. */
   queuedBytes = 0
@@ -246,9 +245,9 @@ export class ReplyWriter {
   }
 
   #sendMemory(head: MemorySegment): number {
-    const gathered = this.#gathered
-    gathered.length = 0
-    let next: Segment | undefined = head
+    // A new one each time: emptying an array costs more than making one.
+    const gathered: IOVec[] = [head]
+    let next = this.#queue[1]
     while (next && !('file' in next)) {
       gathered.push(next)
       next = this.#queue[gathered.length]
