@@ -106,10 +106,9 @@ export class PosixFile {
   pwriteNowait(address: number, offset: number, length: number): boolean {
     if (this.#memory) return pwriteSync(this.#fd, address, length, offset) === length
     if (!this.#inlineWrites.allows(length)) return false
-    const start = performance.now()
+    this.#inlineWrites.begin()
     const n = pwriteSync(this.#fd, address, length, offset)
-    const now = performance.now()
-    this.#inlineWrites.took(now - start, now)
+    this.#inlineWrites.end()
     return n === length
   }
 
