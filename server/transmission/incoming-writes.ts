@@ -80,6 +80,7 @@ export class IncomingWrites {
     const { gate } = this.#transmission.exp
     try {
       yield* this.#reader.readAll(memory, there, request.length)
+      if (request.length > WINDOW_SIZE) this.#reader.expectLarge()
       while (!gate.tryEnter()) yield* gate.untilOpen()
     } catch (error) {
       giveMemory(memory)

@@ -17,6 +17,9 @@ const DISCARD_SIZE = 64 * 1024
 /** From here on, in bytes, a receive has brought payload, and the peer is likely still sending. */
 const MUCH = 64 * 1024
 
+/** What is received of a message that is likely large, in bytes: its header, and that of a few small ones if it is not. */
+const BEGINNING = 1024
+
 /** `receive` was woken without bytes. */
 export const WOKEN = -1
 
@@ -28,6 +31,8 @@ export class WindowReader {
   #aside: Buffer | undefined
   /** The last receive brought much, so there is likely more: worth a system call before waiting. */
   #tryFirst = false
+  /** Bytes that the next receive brings at the most. */
+  #most = WINDOW_SIZE
   #ended = false
   readonly #message = new MessageWait()
 
@@ -117,6 +122,15 @@ export class WindowReader {
     }
     this.#message.end()
     return true
+  }
+
+  /**
+   * After a message that the window has no room for: the next is likely one more. What is received next is its beginning, and
+   * the rest can go straight to where it belongs.
+   */
+  expectLarge(): void {
+    this.#tryFirst = true
+    this.#most = BEGINNING
   }
 
   /** The next `receive` is not going to wait, it seems. */
@@ -236,8 +250,9 @@ export class WindowReader {
   #readv(at: number): number {
     const [piece] = this.#iov
     piece.start = at
-    piece.end = Math.min(at + WINDOW_SIZE, this.window.memory.length)
+    piece.end = Math.min(at + this.#most, this.window.memory.length)
     this.#tryFirst = false
+    this.#most = WINDOW_SIZE
     try {
       const n = this.channel.readv(this.#iov)
       this.#tryFirst = n >= MUCH

@@ -140,6 +140,24 @@ void t.test('receive - brings bytes behind those that were not consumed', async 
   t.ok(memory.buffer.subarray(0, all.length - consumed).equals(all.subarray(consumed)))
 })
 
+void t.test('expectLarge - the next receive brings the beginning, those after it all', async (t) => {
+  const { channel, peer } = await channelPair(t)
+  const io = new AsyncChannel(channel)
+  const window = receiveWindow()
+  const bytes = pattern(20_000)
+  // What has come before shows that it is there.
+  peer.write(Buffer.concat([Buffer.from('!'), bytes]))
+  const memory = Memory.allocate(1)
+  await io.readAllEof(memory, 0, 1)
+  io.reader.expectLarge()
+  t.equal(io.reader.hasMore, true)
+  const beginning = await io.receive()
+  t.ok(beginning > 0 && beginning <= 4096, `${beginning} bytes`)
+  while (window.length < bytes.length) await io.receive()
+  t.ok(window.memory.buffer.subarray(window.start, window.end).equals(bytes))
+  window.clear()
+})
+
 void t.test('receiveNow - brings first what was given back', async (t) => {
   const { channel, peer } = await channelPair(t)
   const io = new AsyncChannel(channel)
