@@ -68,8 +68,8 @@ function kernelOrPool(): FileIO {
 
 /**
  * Reads are left to the kernel, and writes to a block device around the page cache. For what is written to the page cache,
- * and for a sync, the kernel takes a thread of its own; and writes around it to a file end sooner in threads, where they
- * wait for them, than in the work queue that the file system has for those that nobody waits for.
+ * and for a sync, the kernel takes a thread of its own; and writes around it to a file are faster when a thread waits for
+ * each (on ext4 two to four times as many a second: BENCHMARKS.md).
  */
 const whatPays = (writes: boolean): FileIO => ({
   read: (fd, memory, at, offset, length) => kernelOrPool().read(fd, memory, at, offset, length),
