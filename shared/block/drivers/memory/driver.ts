@@ -46,7 +46,8 @@ export const memoryDriver: BlockDriver<MemoryOptions, PosixFileHandle> = {
     const features = new FileFeatures().words
     return new PosixFileNode({
       driver: 'memory',
-      file: { fd, kind: 'memory', length: options.size, sectorSize: 1, features },
+      // It is a copy of memory, for which the kernel would take a thread of its own, too.
+      file: { fd, kind: 'memory', length: options.size, sectorSize: 1, features, aio: 'threads' },
       readOnly: options['read-only'] ?? false
     })
   },
