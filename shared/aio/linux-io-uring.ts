@@ -24,8 +24,10 @@ import { createPipe } from '../syscall/pipe.ts'
 import { AioContext } from './aio-context.ts'
 import { atThreadEnd } from './thread-end.ts'
 
-/** At a time; more wait here. Two entries of the ring for each. */
+/** At a time; more wait here. */
 const MAX_IN_FLIGHT = 256
+/** What is asked for, and the wake-up behind it. */
+export const RING_ENTRIES = 2 * MAX_IN_FLIGHT
 /** Of what only wakes the loop. */
 const NO_ID = -1
 
@@ -54,7 +56,7 @@ let current: LinuxIOUring | undefined
 
 export class LinuxIOUring {
   readonly #context = AioContext.current()
-  readonly #ring = new IOUring(2 * MAX_IN_FLIGHT)
+  readonly #ring = new IOUring(RING_ENTRIES)
   readonly #pipe = createPipe()
   readonly #wakeUps: net.Socket
   readonly #byte = Memory.allocate(1)
@@ -74,7 +76,7 @@ export class LinuxIOUring {
       fd: duplicateFd(this.#pipe.readFd),
       readable: true,
       writable: false,
-      onread: { buffer: Buffer.alloc(2 * MAX_IN_FLIGHT), callback: () => this.#woken() }
+      onread: { buffer: Buffer.alloc(RING_ENTRIES), callback: () => this.#woken() }
     }
     this.#wakeUps = new net.Socket(options)
     this.#wakeUps.resume()

@@ -9,7 +9,7 @@ import { socketPair } from '../helpers/socket-pair.ts'
 import { tempDir } from '../helpers/temp-dir.ts'
 import { waitFor, within } from '../helpers/wait-for.ts'
 import { connectedSockets } from '../unit/shared/io/channel-kinds.ts'
-import { bytesReceived, END_SIZE, type Moved, type Task, type View } from './socket-sharers.ts'
+import { bytesReceived, END_SIZE, renewEnds, type Moved, type Task, type View } from './socket-sharers.ts'
 
 const THREADS = 4
 const CONNECTIONS = 10_000
@@ -64,7 +64,7 @@ void t.test(
     const threads = await startThreads(t, THREADS)
     const memory = new SharedArrayBuffer(BATCH * 2 * END_SIZE)
     const batch = async (): Promise<void> => {
-      new Uint8Array(memory).fill(0)
+      renewEnds(memory)
       const tasks: Task[] = threads.map(() => ({ views: [], total: 1 << 30, largest: 8192, shutdowns: [] }))
       for (let i = 0; i < BATCH; i++) {
         const [shared, other] = socketPair(4096)

@@ -7,6 +7,7 @@ import { CO_MUTEX_WORDS, CoMutexShared } from '../../shared/coroutine/co-mutex-s
 import { Coroutine, type CoroutineFn } from '../../shared/coroutine/coroutine.ts'
 import { QIO_CHANNEL_ERR_BLOCK } from '../../shared/io/channel.ts'
 import { QIOChannelSocket } from '../../shared/io/channel-socket.ts'
+import { WINDOW_SIZE } from '../../shared/io/receive-window.ts'
 import { WindowReader, WOKEN } from '../../shared/io/window-reader.ts'
 import { Memory } from '../../shared/syscall/memory.ts'
 
@@ -14,7 +15,7 @@ const MAX_MESSAGE = 2 * 1024 * 1024
 /** Of the pattern that the stream repeats: prime, so that it is at another place in every buffer. */
 const PERIOD = 65_521
 /** Two windows: what one receive may have brought, and what was given back before. */
-const AHEAD_SIZE = 128 * 1024
+const AHEAD_SIZE = 2 * WINDOW_SIZE
 
 // Words of one end:
 const RECEIVE_LOCK = 0
@@ -31,6 +32,12 @@ const WORDS = SENDING_ENDED + 1
 
 /** Bytes of shared memory for the state of one end of a socket, 0 at first. */
 export const END_SIZE = WORDS * 4 + AHEAD_SIZE
+
+/** Makes ends new that were used. */
+export function renewEnds(memory: SharedArrayBuffer): void {
+  // Not what lies behind the words: that takes memory only where somebody has written.
+  for (let at = 0; at < memory.byteLength; at += END_SIZE) new Int32Array(memory, at, WORDS).fill(0)
+}
 
 /** How much each of the two ends at the beginning of `memory` has received. */
 export const bytesReceived = (memory: SharedArrayBuffer): number[] =>
