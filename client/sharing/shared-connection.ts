@@ -217,9 +217,14 @@ export class SharedConnection {
     return this.#phase === BROKEN ? this.#reason.get() : undefined
   }
 
-  /** Parts, and requests in flight of all parts. */
-  get counters(): { parts: number; requests: number } {
-    return { parts: this.#parts.count, requests: this.#slots.count }
+  /** A descriptor that is open while somebody takes part. */
+  get socket(): number {
+    return this.#words[SOCKET]!
+  }
+
+  /** Requests in flight, of all parts. */
+  get requests(): number {
+    return this.#slots.count
   }
 
   /**

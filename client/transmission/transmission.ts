@@ -12,6 +12,7 @@ import type { QIOChannelSocket } from '../../shared/io/channel-socket.ts'
 import { WOKEN, type WindowReader } from '../../shared/io/window-reader.ts'
 import { NBD_CMD_DISC } from '../../shared/protocol/constants.ts'
 import type { Negotiated } from '../negotiation/negotiated.ts'
+import { IdleWatch } from '../sharing/idle-watch.ts'
 import { SharedConnection, type SharedConnectionHandle } from '../sharing/shared-connection.ts'
 import type { Cancellation } from './cancellation.ts'
 import { CookieTable } from './cookie-table.ts'
@@ -30,6 +31,7 @@ interface Sharing {
   readonly connection: SharedConnection
   readonly socket: QIOChannelSocket
   readonly turn: ReceiveTurn
+  readonly idle: IdleWatch
   /** Replies are still to come. */
   readonly waits: () => boolean
 }
@@ -215,7 +217,8 @@ export class Transmission {
 
   #begin(connection: SharedConnection, socket: QIOChannelSocket): SharedConnection {
     const turn = new ReceiveTurn(connection, socket, this.#reader, this.#table, this.#parser)
-    const sharing = { connection, socket, turn, waits: () => this.#table.size > 0 }
+    const idle = new IdleWatch(connection, (error) => this.#fail(error))
+    const sharing = { connection, socket, turn, idle, waits: () => this.#table.size > 0 }
     this.#sharing = sharing
     this.#table.share(connection)
     this.#writer.share(connection.sending, socket)
@@ -267,7 +270,8 @@ export class Transmission {
   /** Of a shared connection. */
   async #leave(): Promise<void> {
     if (!this.#sharing) return
-    const { connection, socket } = this.#sharing
+    const { connection, socket, idle } = this.#sharing
+    idle.stop()
     const wasLast = connection.leave()
     // What is still under way there must not touch roles that may be those of the next connection.
     this.#writer.endSharing()

@@ -14,6 +14,7 @@ const getsockopt = declare('int getsockopt(int fd, int level, int name, uintptr_
 const shutdown_ = declare('int shutdown(int fd, int how)')
 const sendfile_ = declare('int64_t sendfile(int out, int in, uintptr_t offset, size_t count)')
 
+const MSG_PEEK = 0x02
 const MSG_DONTWAIT = 0x40
 const MSG_NOSIGNAL = 0x4000
 /** More follows at once: TCP holds a small piece back for it. */
@@ -26,6 +27,23 @@ export const MSG_MORE = 0x8000
 export function recv(fd: number, address: number, length: number): number {
   for (;;) {
     const n = recv_(fd, address, length, MSG_DONTWAIT)
+    if (n >= 0) return n
+    const e = errno()
+    if (e !== EINTR) return -e
+  }
+}
+
+const scratch = Memory.allocate(1)
+
+/**
+ * Whether there is something to receive, which stays where it is.
+ *
+ * @returns 1 when there is; 0 at the end of the stream
+ * @see recv(2), MSG_PEEK
+ */
+export function peek(fd: number): number {
+  for (;;) {
+    const n = recv_(fd, scratch.address, 1, MSG_PEEK | MSG_DONTWAIT)
     if (n >= 0) return n
     const e = errno()
     if (e !== EINTR) return -e

@@ -97,6 +97,9 @@ export async function readMany({
   return Promise.all(Array.from({ length: count }, outcome))
 }
 
+export const STATE = entry<undefined, string>('stateOfDisk')
+export const stateOfDisk = (): string => disk!.state
+
 export const BEGIN_READING = entry<{ offset: number; length: number; count: number }, void>('beginReading')
 /** As `readMany`, and nobody asks what becomes of it. */
 export function beginReading(what: { offset: number; length: number; count: number }): void {
