@@ -19,7 +19,8 @@ const packages = {
   'mkfs.ext4': 'e2fsprogs',
   e2fsck: 'e2fsprogs',
   certtool: 'gnutls-bin',
-  strace: 'strace'
+  strace: 'strace',
+  'systemd-socket-activate': 'systemd'
 }
 
 export const peers = Object.keys(packages)

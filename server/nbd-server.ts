@@ -16,7 +16,7 @@ import { AcceptedClients, type ClientCounters } from './connection/accepted-clie
 import { ABORT_CONNECTIONS, STOP_CONNECTIONS } from './connection/serve-connection.ts'
 import { PublishedExports } from './export/published-exports.ts'
 import { ServedExport } from './export/served-export.ts'
-import { NBDListener, type ListenAddress } from './listener/nbd-listener.ts'
+import { NBDListener, type ListenAddress, type ListeningSocket } from './listener/nbd-listener.ts'
 import type { TLSPolicy } from './negotiation/tls-policy.ts'
 import type { ThreadCounters } from './transmission/thread-counters.ts'
 
@@ -127,12 +127,13 @@ export class NBDServer {
   }
 
   /**
-   * Accepts clients at an address.
+   * Accepts clients at an address, or from a socket that listens already.
    *
+   * @param address a descriptor is the server's from now on
    * @returns the listener, whose port is known
    * @throws NBDError of kind `config`
    */
-  async listen(address: ListenAddress): Promise<NBDListener> {
+  async listen(address: ListenAddress | ListeningSocket): Promise<NBDListener> {
     const listener = await NBDListener.listen(address, ({ fd, peer }) =>
       this.#clients.accept({ wire: fd, peer })
     )

@@ -9,6 +9,7 @@ import { NBD_MAX_BUFFER_SIZE } from '../../shared/protocol/limits.ts'
 import { NBD_DEFAULT_PORT } from '../../shared/protocol/uri.ts'
 import type { ImageOptions } from '../../shared/block/open-image.ts'
 import { GRAPH_OPTIONS } from './graph-steps.ts'
+import { activatedSockets } from '../listener/activation.ts'
 import type { ListenAddress } from '../listener/nbd-listener.ts'
 import type { TLSPolicy } from '../negotiation/tls-policy.ts'
 import type { ExportOptions, NBDServerOptions } from '../nbd-server.ts'
@@ -16,6 +17,9 @@ import type { ExportOptions, NBDServerOptions } from '../nbd-server.ts'
 const MAX_CONNECTIONS = 65536
 const MAX_IOTHREADS = 64
 const MAX_IN_FLIGHT = 1024 * 1024 * 1024
+
+/** Without TLS whoever can connect can read and write. */
+const DEFAULT_HOST = 'localhost'
 
 /** qemu-nbd's words, of what there is: around the page cache, or through it. */
 const CACHE_MODES = ['none', 'writeback'] as const
@@ -51,14 +55,14 @@ export const serveOptions = {
     alias: 'b',
     type: 'string',
     requiresArg: true,
-    default: 'localhost',
+    defaultDescription: DEFAULT_HOST,
     describe: 'Address to listen on; 0.0.0.0 for all'
   },
   port: {
     alias: 'p',
     type: 'string',
     requiresArg: true,
-    default: String(NBD_DEFAULT_PORT),
+    defaultDescription: String(NBD_DEFAULT_PORT),
     describe: 'TCP port; 0 for any free one'
   },
   socket: {
@@ -170,7 +174,7 @@ export const buildServe = (
     )
     .positional('image', { type: 'string', describe: 'File, block device, memory:SIZE, or NBD URI' })
     .options(serveOptions)
-    .check((args) => misplaced(args) ?? true)
+    .check((args) => misplaced(args) ?? listensTwice(args) ?? true)
     .check(() => oddBoolean(process.argv) ?? true)
     .example('mqnbd serve disk.img -t', 'serve disk.img at nbd://localhost:10809 until Ctrl-C')
     .example(
@@ -234,13 +238,15 @@ export const exportOptions = (args: ServeArguments): ExportOptions & { name: str
   description: args.description
 })
 
-/** @throws NBDError of kind `config` */
-export function listenAddress(args: ServeArguments): ListenAddress {
-  const port = parseInteger(args.port, '--port', 0, 65535)
-  if (args.socket === undefined) {
-    return { host: nonEmpty(args.bind, '--bind: which address? (0.0.0.0 for all)'), port }
-  }
-  return { path: nonEmpty(args.socket, '--socket: which path?') }
+/** Where to listen, when no socket was passed. @throws NBDError of kind `config` */
+export function listenAddress({
+  socket,
+  bind = DEFAULT_HOST,
+  port = String(NBD_DEFAULT_PORT)
+}: ServeArguments): ListenAddress {
+  if (socket !== undefined) return { path: nonEmpty(socket, '--socket: which path?') }
+  const host = nonEmpty(bind, '--bind: which address? (0.0.0.0 for all)')
+  return { host, port: parseInteger(port, '--port', 0, 65535) }
 }
 
 /** @throws NBDError of kind `config` */
@@ -259,6 +265,13 @@ function misplaced(args: Partial<ServeArguments>): string | undefined {
   if (args.image !== undefined) return `serve: give either IMAGE or --${graph}, not both`
   const alien = Object.entries(ofImage).find(([option]) => args[option as keyof ServeArguments])
   return alien && `serve: --${alien[0]} goes with IMAGE; with --${graph}, ${alien[1]}`
+}
+
+/** Whoever passes sockets says where to listen. @returns what is wrong */
+function listensTwice(args: Partial<ServeArguments>): string | undefined {
+  const given = (['bind', 'port', 'socket'] as const).find((option) => args[option] !== undefined)
+  if (given === undefined || activatedSockets() === 0) return undefined
+  return `serve: --${given} cannot be given where a socket to listen on is passed (LISTEN_FDS)`
 }
 
 /** yargs takes `--read-only=maybe` for a no. @returns what is wrong */

@@ -9,6 +9,7 @@ import { log, setLogLevel } from '../../shared/log/log.ts'
 import { formatTcpUri, formatUnixUri } from '../../shared/protocol/uri.ts'
 import { printable } from '../../shared/config/printable.ts'
 import { formatSize } from '../../shared/config/size.ts'
+import { takeActivatedSockets } from '../listener/activation.ts'
 import type { ListenAddress, NBDListener } from '../listener/nbd-listener.ts'
 import { NBDServer, type ExportOptions } from '../nbd-server.ts'
 import { graphSteps } from './graph-steps.ts'
@@ -40,7 +41,8 @@ export async function serve(args: ServeArguments): Promise<number> {
   // A write beyond the limit on the size of files is that request's error, and no reason to end. Node ignores the signal
   // anyway; what is preloaded into the process may not.
   process.on('SIGXFSZ', () => undefined)
-  const address = listenAddress(args)
+  const passed = takeActivatedSockets().map((fd) => ({ fd }))
+  const address = passed.length === 0 ? listenAddress(args) : undefined
   const pid = pidFile(args)
   const options = serverOptions(args)
   const { exports, close } = await open(args)
@@ -48,11 +50,12 @@ export async function serve(args: ServeArguments): Promise<number> {
   try {
     for (const { node, options } of exports) await server.addExport(node, options)
     const ended = untilEnd(server, args.persistent ?? false)
-    const listener = await server.listen(address)
+    for (const socket of passed) await server.listen(socket)
+    const listener = address && (await server.listen(address))
     if (pid !== undefined) writePidFile(pid)
-    const tls = options.tls?.required ?? false
-    const uris = exports.map(({ options: { name } }) => uri(address, listener, name, tls))
-    process.stdout.write(exports.map((exported, i) => readyLine(exported, uris[i]!)).join(''))
+    // Whoever passes a socket knows where it is; and standard output may be for what its client prints.
+    if (listener) process.stdout.write(readyLines(exports, address, listener, options.tls?.required ?? false))
+    else log.info({ sockets: passed.length }, 'listening on what was passed')
     return await ended
   } finally {
     await server.close(SHUTDOWN_TIMEOUT_MS)
@@ -79,6 +82,10 @@ async function open(args: ServeArguments): Promise<{ exports: Opened[]; close: (
   const exports = graph.exports.map(({ node, nodeName, options }) => ({ node, label: nodeName, options }))
   return { exports, close: () => graph.close() }
 }
+
+/** A line for each export. */
+const readyLines = (exports: Opened[], address: ListenAddress, listener: NBDListener, tls: boolean): string =>
+  exports.map((one) => readyLine(one, uri(address, listener, one.options.name, tls))).join('')
 
 function readyLine({ node, label, options }: Opened, where: string): string {
   const access = node.readOnly || options.writable === false ? ', read-only' : ''

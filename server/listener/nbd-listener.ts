@@ -15,6 +15,11 @@ import { claimUnixPath, shownPath } from './unix-path.ts'
 /** A path that begins with a NUL is a name in the abstract namespace. */
 export type ListenAddress = { path: string } | { host: string; port: number }
 
+/** A socket that listens already. */
+export interface ListeningSocket {
+  fd: number
+}
+
 /** A client that was accepted, and of which nothing was read yet. */
 export interface Accepted {
   /** The receiver's to close. */
@@ -32,20 +37,22 @@ export class NBDListener {
   /**
    * Listens.
    *
+   * @param address a descriptor is the listener's from now on
    * @param accept is called for each client
    * @throws NBDError of kind `config` that says why it cannot
    */
-  static async listen(address: ListenAddress, accept: (client: Accepted) => void): Promise<NBDListener> {
+  static async listen(
+    address: ListenAddress | ListeningSocket,
+    accept: (client: Accepted) => void
+  ): Promise<NBDListener> {
     const path = 'path' in address ? address.path : undefined
     if (path !== undefined) await claimUnixPath(path)
     const server = net.createServer({ pauseOnConnect: true }, (socket) => handOver(socket, accept))
     await new Promise<void>((resolve, reject) => {
-      const where =
-        'path' in address ? `'${shownPath(address.path)}'` : `${address.host} port ${address.port}`
       server.once('error', (error) =>
-        reject(configError(`cannot listen on ${where}: ${reason(error)}`, error))
+        reject(configError(`cannot listen on ${shown(address)}: ${reason(error)}`, error))
       )
-      server.listen('path' in address ? { path: address.path } : address, resolve)
+      server.listen(address, resolve)
     })
     server.removeAllListeners('error')
     // Accepting may fail for want of descriptors; it is tried again with the next client.
@@ -59,10 +66,15 @@ export class NBDListener {
     return typeof address === 'object' ? address?.port : undefined
   }
 
-  /** Accepts no more clients; node:net removes the socket's file. */
+  /** Accepts no more clients; node:net removes the socket's file, if it has made it. */
   async close(): Promise<void> {
     await new Promise<void>((resolve) => this.#server.close(() => resolve()))
   }
+}
+
+function shown(address: ListenAddress | ListeningSocket): string {
+  if ('fd' in address) return `descriptor ${address.fd}`
+  return 'path' in address ? `'${shownPath(address.path)}'` : `${address.host} port ${address.port}`
 }
 
 function handOver(socket: net.Socket, accept: (client: Accepted) => void): void {

@@ -130,18 +130,30 @@ export function setTcpCork(fd: number, on: boolean): void {
 }
 
 const SOL_SOCKET = 1
+const SO_TYPE = 3
 const SO_SNDBUF = 7
+const SO_ACCEPTCONN = 30
 const SO_DOMAIN = 39
 const AF_UNIX = 1
+const AF_INET = 2
+const AF_INET6 = 10
+const SOCK_STREAM = 1
 
-/** Whether it is a Unix socket. @see socket(7), SO_DOMAIN */
-export function isUnixSocket(fd: number): boolean {
+/** @returns undefined when it is no socket @see socket(7) */
+function numericOption(fd: number, name: number): number | undefined {
   socketOption.buffer.writeInt32LE(4, 4)
-  return (
-    getsockopt(fd, SOL_SOCKET, SO_DOMAIN, socketOption.address, socketOption.address + 4) === 0 &&
-    socketOption.buffer.readInt32LE(0) === AF_UNIX
-  )
+  const failed = getsockopt(fd, SOL_SOCKET, name, socketOption.address, socketOption.address + 4) < 0
+  return failed ? undefined : socketOption.buffer.readInt32LE(0)
 }
+
+/** Whether it is a Unix socket. */
+export const isUnixSocket = (fd: number): boolean => numericOption(fd, SO_DOMAIN) === AF_UNIX
+
+/** Whether it is a TCP or Unix socket that connections can be accepted from. */
+export const isListening = (fd: number): boolean =>
+  [AF_UNIX, AF_INET, AF_INET6].includes(numericOption(fd, SO_DOMAIN) ?? -1) &&
+  numericOption(fd, SO_TYPE) === SOCK_STREAM &&
+  numericOption(fd, SO_ACCEPTCONN) === 1
 
 /** Lets so much wait in the socket to be received, or as much as the system allows. @see socket(7), SO_SNDBUF */
 export function setSendBuffer(fd: number, size: number): void {

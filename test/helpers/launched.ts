@@ -21,9 +21,17 @@ export class Launched {
   stderr = ''
   #listeners = new Set<() => void>()
 
-  constructor(t: Scope, command: string, args: string[], env: Record<string, string> = {}) {
+  /** @param fds that it has from 3 on; they stay the caller's */
+  constructor(
+    t: Scope,
+    command: string,
+    args: string[],
+    env: Record<string, string> = {},
+    fds: readonly number[] = []
+  ) {
     const [program, ...rest] = [...withParent, command, ...args]
-    this.child = spawn(program!, rest, { stdio: ['ignore', 'pipe', 'pipe'], env: { ...process.env, ...env } })
+    const stdio = ['ignore', 'pipe', 'pipe', ...fds] as const
+    this.child = spawn(program!, rest, { stdio: [...stdio], env: { ...process.env, ...env } })
     this.child.stdout!.setEncoding('utf8').on('data', (text: string) => this.#add('stdout', text))
     this.child.stderr!.setEncoding('utf8').on('data', (text: string) => this.#add('stderr', text))
     this.exit = new Promise((resolve, reject) => {
