@@ -47,6 +47,8 @@ export interface ExportOptions {
   description?: string | undefined
   /** Whether clients may write. Absent: when the node can be written to. */
   writable?: boolean | undefined
+  /** Each write is answered when it is on stable storage, as if it had FUA. */
+  writethrough?: boolean | undefined
   /** The threads that serve it, and perhaps other exports too: the caller's to stop, after the server is closed. */
   iothreads?: IOThread[] | undefined
   /** The node belongs to the caller, who closes it after the server. */
@@ -100,7 +102,7 @@ export class NBDServer {
    * @throws NBDError of kind `config`, and the node stays the caller's
    */
   async addExport(node: BlockNode, options: ExportOptions = {}): Promise<void> {
-    const { name = '', description = '', iothreads, keepNode = false } = options
+    const { name = '', description = '', writethrough = false, iothreads, keepNode = false } = options
     for (const [what, text] of Object.entries({ 'export name': name, description })) {
       const problem = stringProblem(text)
       if (problem !== undefined) throw configError(`the ${what} ${problem}`)
@@ -122,7 +124,8 @@ export class NBDServer {
       throw error
     }
     const shared = this.#maxConnections > 1
-    const exported = new ServedExport(node, { name, description, shared, readOnly, keepNode })
+    const served = { name, description, shared, readOnly, writethrough, keepNode }
+    const exported = new ServedExport(node, served)
     await this.#exports.publish(exported, threads, iothreads === undefined)
   }
 

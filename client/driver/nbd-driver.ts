@@ -33,7 +33,8 @@ async function open(uri: string, options: NbdOptions): Promise<NbdNode> {
     const readOnly = options['read-only'] ?? false
     if (disk.readOnly && !readOnly)
       throw configError(`cannot open '${uri}' for writing: the export is read-only`)
-    return new NbdNode(disk, await disk.share(), readOnly)
+    const noFlush = options.cache?.['no-flush'] ?? false
+    return new NbdNode(disk, { driver: 'nbd', disk: await disk.share(), readOnly, noFlush })
   } catch (error) {
     await disk.close()
     throw error

@@ -31,6 +31,8 @@ let zeroes: Buffer | undefined
 export interface NbdHandle extends NodeHandle {
   disk: DiskHandle
   readOnly: boolean
+  /** Flushes do nothing. */
+  noFlush: boolean
 }
 
 export class NbdNode implements BlockNode {
@@ -40,22 +42,22 @@ export class NbdNode implements BlockNode {
   readonly limits: BlockLimits
   readonly takesFua: boolean
   readonly #disk: NBDDisk
-  readonly #handle: DiskHandle
+  readonly #handle: NbdHandle
 
   /** @param disk the node's */
-  constructor(disk: NBDDisk, handle: DiskHandle, readOnly: boolean) {
+  constructor(disk: NBDDisk, handle: NbdHandle) {
     const { minimum, preferred } = disk.blockSizes
     this.length = disk.size
-    this.readOnly = readOnly
+    this.readOnly = handle.readOnly
     this.limits = { requestAlignment: minimum, optimalTransfer: Math.max(preferred, 512) }
-    this.takesFua = disk.flags.canFua
+    this.takesFua = disk.flags.canFua && !handle.noFlush
     this.#disk = disk
     this.#handle = handle
   }
 
   /** The view of another thread's node. */
-  static attach({ disk, readOnly }: NbdHandle): NbdNode {
-    return new NbdNode(NBDDisk.attach(disk), disk, readOnly)
+  static attach(handle: NbdHandle): NbdNode {
+    return new NbdNode(NBDDisk.attach(handle.disk), handle)
   }
 
   map(): boolean {
@@ -93,7 +95,7 @@ export class NbdNode implements BlockNode {
   }
 
   async flush(): Promise<void> {
-    if (this.#disk.flags.canFlush) await asRequest(this.#disk.flush())
+    if (this.#disk.flags.canFlush && !this.#handle.noFlush) await asRequest(this.#disk.flush())
   }
 
   async prefetch(offset: number, length: number): Promise<void> {
@@ -106,7 +108,7 @@ export class NbdNode implements BlockNode {
   }
 
   handle(): NbdHandle {
-    return { driver: 'nbd', disk: this.#handle, readOnly: this.readOnly }
+    return this.#handle
   }
 
   /** The views of other threads end, too. */

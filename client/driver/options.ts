@@ -1,5 +1,6 @@
 /** Options of the `nbd` driver, by QEMU's names, and NBD URIs as names of images. */
 import {
+  boolean,
   integer,
   object,
   oneOf,
@@ -23,6 +24,10 @@ export interface NbdOptions extends NodeOptions {
   'reconnect-delay'?: number
   /** Seconds in which opening is tried again while there is no server; absent or 0: once. */
   'open-timeout'?: number
+  cache?: {
+    /** Flushes do nothing. */
+    'no-flush'?: boolean
+  }
 }
 
 /** @see SocketAddress in QEMU's qapi/sockets.json */
@@ -50,7 +55,8 @@ export const nbdOptions = {
   ),
   export: text,
   'reconnect-delay': integer(0, MAX_SECONDS),
-  'open-timeout': integer(0, MAX_SECONDS)
+  'open-timeout': integer(0, MAX_SECONDS),
+  cache: object({ 'no-flush': boolean })
 } satisfies OptionMembers
 
 /** @throws NBDError of kind `config` */

@@ -33,6 +33,7 @@ const exportMembers = {
   name: text,
   description: text,
   writable: boolean,
+  writethrough: boolean,
   iothread: oneOrList(string)
 } satisfies OptionMembers
 
@@ -83,7 +84,8 @@ export class Graph {
 
   #addExport(given: OptionObject): void {
     const checked = checkOptions(exportMembers, given, '--export')
-    const { id, 'node-name': nodeName, name = nodeName, description, writable = false, iothread } = checked
+    const { id, 'node-name': nodeName, name = nodeName, description, iothread } = checked
+    const { writable = false, writethrough } = checked
     if (this.#exportIds.has(id)) throw configError(`--export: the id '${id}' is taken`)
     const node = this.#nodes.find(nodeName, '--export: node-name')
     if (writable && node.readOnly)
@@ -93,6 +95,7 @@ export class Graph {
       throw configError(`--export: iothread: the same thread is named twice`)
     }
     this.#exportIds.add(id)
-    this.exports.push({ node, nodeName, options: { name, description, writable, iothreads, keepNode: true } })
+    const options = { name, description, writable, writethrough, iothreads, keepNode: true }
+    this.exports.push({ node, nodeName, options })
   }
 }

@@ -21,8 +21,19 @@ const MAX_IN_FLIGHT = 1024 * 1024 * 1024
 /** Without TLS whoever can connect can read and write. */
 const DEFAULT_HOST = 'localhost'
 
-/** qemu-nbd's words, of what there is: around the page cache, or through it. */
-const CACHE_MODES = ['none', 'writeback'] as const
+/** qemu-nbd's words. */
+const CACHE_MODES = ['none', 'writeback', 'writethrough', 'directsync', 'unsafe'] as const
+
+/** What they stand for. @see bdrv_parse_cache_mode */
+const CACHE: Record<(typeof CACHE_MODES)[number], CacheMode> = {
+  none: { direct: true },
+  writeback: {},
+  writethrough: { writethrough: true },
+  directsync: { direct: true, writethrough: true },
+  unsafe: { noFlush: true }
+}
+
+type CacheMode = Pick<ImageOptions, 'direct' | 'noFlush'> & Pick<ExportOptions, 'writethrough'>
 const AIO = ['threads', 'io_uring'] as const
 
 /** nbdkit's words. */
@@ -88,7 +99,8 @@ export const serveOptions = {
   cache: {
     choices: CACHE_MODES,
     requiresArg: true,
-    describe: "Whether IMAGE's data go through the page cache (writeback, if not given) or around it (none)"
+    describe:
+      'none: around the page cache; writethrough: each write is answered when it is on the disk; directsync: both; unsafe: flushes do nothing; writeback, if not given: none of these'
   },
   aio: {
     choices: AIO,
@@ -154,7 +166,7 @@ const ofImage: Record<string, string> = {
   description: 'say description=... in --export',
   offset: 'use driver=raw,offset=...',
   size: 'use driver=raw,size=...',
-  cache: 'say cache.direct=on or off there',
+  cache: 'say cache.direct=on or cache.no-flush=on there, or writethrough=on in --export',
   aio: 'say aio=... there',
   iothreads: 'use --object iothread and iothread=... in --export'
 }
@@ -196,9 +208,12 @@ export const imageOptions = (args: ServeArguments): ImageOptions => ({
   readOnly: args.readOnly,
   offset: args.offset === undefined ? undefined : parseSize(args.offset, '--offset'),
   size: args.size === undefined ? undefined : parseSize(args.size, '--size'),
-  direct: args.cache === 'none',
+  direct: cacheOf(args).direct,
+  noFlush: cacheOf(args).noFlush,
   aio: args.aio
 })
+
+const cacheOf = ({ cache = 'writeback' }: ServeArguments): CacheMode => CACHE[cache]
 
 /** @throws NBDError of kind `config` */
 export const serverOptions = (args: ServeArguments): NBDServerOptions => ({
@@ -235,7 +250,8 @@ function ownIOThreads({ image, iothreads }: ServeArguments): number | undefined 
 
 export const exportOptions = (args: ServeArguments): ExportOptions & { name: string } => ({
   name: args.exportName,
-  description: args.description
+  description: args.description,
+  writethrough: cacheOf(args).writethrough
 })
 
 /** Where to listen, when no socket was passed. @throws NBDError of kind `config` */
@@ -244,9 +260,9 @@ export function listenAddress({
   bind = DEFAULT_HOST,
   port = String(NBD_DEFAULT_PORT)
 }: ServeArguments): ListenAddress {
+  const number = parseInteger(port, '--port', 0, 65535)
   if (socket !== undefined) return { path: nonEmpty(socket, '--socket: which path?') }
-  const host = nonEmpty(bind, '--bind: which address? (0.0.0.0 for all)')
-  return { host, port: parseInteger(port, '--port', 0, 65535) }
+  return { host: nonEmpty(bind, '--bind: which address? (0.0.0.0 for all)'), port: number }
 }
 
 /** @throws NBDError of kind `config` */

@@ -4,6 +4,7 @@
  * @see NBDExport in QEMU's nbd/server.c
  */
 import {
+  NBD_CMD_FLAG_FUA,
   NBD_FLAG_CAN_MULTI_CONN,
   NBD_FLAG_HAS_FLAGS,
   NBD_FLAG_READ_ONLY,
@@ -31,6 +32,8 @@ export interface ExportDescription {
   shared: boolean
   size: number
   readOnly: boolean
+  /** Each write is answered when it is on stable storage. */
+  writethrough: boolean
   limits: BlockLimits
   node: NodeHandle
   /** What must be imported to attach the node. */
@@ -51,19 +54,22 @@ export class NBDExport {
   readonly servedHere: boolean
   /** Requests in flight are inside. */
   readonly gate: ExportGate
+  readonly #writethrough: boolean
   readonly #shared: boolean
   readonly #handle: NodeHandle
   #node: BlockNode | undefined
 
   /** @context an IOThread */
   constructor(exported: ExportDescription) {
-    const { name, description, shared, size, readOnly, limits, node, gate, lane, servedHere } = exported
+    const { name, description, shared, size, readOnly, writethrough } = exported
+    const { limits, node, gate, lane, servedHere } = exported
     this.name = name
     this.description = description
     this.gate = new ExportGate(gate, lane)
     this.size = size
     this.readOnly = readOnly
     this.servedHere = servedHere
+    this.#writethrough = writethrough
     this.#shared = shared
     this.#handle = node
     const { requestAlignment, optimalTransfer } = limits
@@ -77,6 +83,16 @@ export class NBDExport {
   /** The node, attached when it is first needed: a thread that only negotiates runs none of its driver's code. */
   get node(): BlockNode {
     return (this.#node ??= attachNode(this.#handle))
+  }
+
+  /**
+   * Whether a write or a zeroing is answered when it is on stable storage.
+   *
+   * @param flags of the command
+   * @see blk_set_enable_write_cache
+   */
+  isDurable(flags: number): boolean {
+    return this.#writethrough || (flags & NBD_CMD_FLAG_FUA) !== 0
   }
 
   /** Transmission flags: what a client of this export may ask for. */

@@ -13,7 +13,7 @@ import type { ExportDescription } from './nbd-export.ts'
 
 export interface ServedExportOptions extends Pick<
   ExportDescription,
-  'name' | 'description' | 'shared' | 'readOnly'
+  'name' | 'description' | 'shared' | 'readOnly' | 'writethrough'
 > {
   /** The node belongs to somebody else, who closes it. */
   keepNode: boolean
@@ -31,7 +31,10 @@ export class ServedExport {
   #drains = 0
   #lost: string | undefined
 
-  constructor(node: BlockNode, { name, description, shared, readOnly, keepNode }: ServedExportOptions) {
+  constructor(
+    node: BlockNode,
+    { name, description, shared, readOnly, writethrough, keepNode }: ServedExportOptions
+  ) {
     const { length: size, limits } = node
     const gate = ExportGate.allocate()
     this.node = node
@@ -43,6 +46,7 @@ export class ServedExport {
       shared,
       size,
       readOnly,
+      writethrough,
       limits,
       node: node.handle(),
       drivers,

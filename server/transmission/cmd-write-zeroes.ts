@@ -1,9 +1,5 @@
 /** NBD_CMD_WRITE_ZEROES: may make a hole unless NO_HOLE; with FAST_ZERO fails where it would be no faster than writing. */
-import {
-  NBD_CMD_FLAG_FAST_ZERO,
-  NBD_CMD_FLAG_FUA,
-  NBD_CMD_FLAG_NO_HOLE
-} from '../../shared/protocol/constants.ts'
+import { NBD_CMD_FLAG_FAST_ZERO, NBD_CMD_FLAG_NO_HOLE } from '../../shared/protocol/constants.ts'
 import { coAwait } from '../../shared/coroutine/aio-co.ts'
 import type { CoroutineFn } from '../../shared/coroutine/coroutine.ts'
 import { NBD_MAX_EFFECT_PIECE } from '../../shared/protocol/limits.ts'
@@ -15,7 +11,7 @@ import type { Transmission } from './transmission.ts'
 export function* cmdWriteZeroes(transmission: Transmission, request: NBDRequest): CoroutineFn {
   const { exp, mode, writer } = transmission
   const { flags } = request
-  const fua = (flags & NBD_CMD_FLAG_FUA) !== 0
+  const fua = exp.isDurable(flags)
   const withFua = fua && exp.node.takesFua === true
   const options = {
     mayUnmap: (flags & NBD_CMD_FLAG_NO_HOLE) === 0,

@@ -1,7 +1,6 @@
 /** NBD_CMD_WRITE. */
 import { coAwait } from '../../shared/coroutine/aio-co.ts'
 import type { CoroutineFn } from '../../shared/coroutine/coroutine.ts'
-import { NBD_CMD_FLAG_FUA } from '../../shared/protocol/constants.ts'
 import type { NBDRequest } from '../../shared/protocol/messages/request.ts'
 import type { Memory } from '../../shared/syscall/memory.ts'
 import { replyDone } from './reply.ts'
@@ -15,7 +14,7 @@ import type { Transmission } from './transmission.ts'
  */
 export function cmdWriteNowait(transmission: Transmission, request: NBDRequest, address: number): boolean {
   const { exp, mode, writer } = transmission
-  if ((request.flags & NBD_CMD_FLAG_FUA) !== 0) return false
+  if (exp.isDurable(request.flags)) return false
   if (request.length > 0 && !exp.node.pwriteNowait(address, request.offset, request.length)) return false
   replyDone(writer, request, mode)
   return true
@@ -30,7 +29,7 @@ export function* cmdWrite(
 ): CoroutineFn {
   const { exp, mode, writer } = transmission
   const { flags, offset, length } = request
-  const fua = (flags & NBD_CMD_FLAG_FUA) !== 0
+  const fua = exp.isDurable(flags)
   const withFua = fua && exp.node.takesFua === true
   if (length > 0) yield* coAwait(exp.node.pwrite(memory, at, offset, length, withFua))
   if (fua && !withFua) yield* coAwait(exp.node.flush())

@@ -1,7 +1,7 @@
 /** From what a user names to an open node. */
 import { configError } from '../errors/nbd-error.ts'
 import type { BlockNode } from './block-node.ts'
-import { driverOfFilename, openNode } from './driver-registry.ts'
+import { driverOfFilename, openNode, type BlockDriver, type NodeOptions } from './driver-registry.ts'
 import type { FileOptions } from './drivers/file/driver.ts'
 import type { RawOptions } from './drivers/raw/driver.ts'
 import { probeFormat } from './probe.ts'
@@ -21,6 +21,8 @@ export interface ImageOptions {
   size?: number | undefined
   /** Around the page cache. */
   direct?: boolean | undefined
+  /** Flushes do nothing. */
+  noFlush?: boolean | undefined
   /** Who does what has to be waited for; of files and block devices. */
   aio?: FileOptions['aio'] | undefined
 }
@@ -38,25 +40,40 @@ export async function openImage({
   offset,
   size,
   direct = false,
+  noFlush = false,
   aio
 }: ImageOptions): Promise<BlockNode> {
   if (format !== undefined && !FORMATS.includes(format)) {
     throw configError(`unknown format '${format}'; known: ${FORMATS.join(', ')}`)
   }
-  const filenames = driverOfFilename(image)?.filenames
-  if (filenames && (direct || aio)) {
-    const option = direct ? '--cache none' : `--aio ${aio}`
-    throw configError(`${option} is for files and block devices, not '${image}'`)
-  }
+  const driver = driverOfFilename(image)
+  const alien = driver && alienTo(driver, { direct, noFlush, aio })
+  if (alien) throw configError(`${alien} is for files and block devices, not '${image}'`)
+  const filenames = driver?.filenames
   const fileOptions: FileOptions = { driver: 'file', filename: image, cache: { direct } }
   if (aio) fileOptions.aio = aio
-  const file = await openNode({ ...(filenames?.parse(image) ?? fileOptions), 'read-only': readOnly })
+  const options: CachedOptions = { ...(filenames?.parse(image) ?? fileOptions), 'read-only': readOnly }
+  if (noFlush) options.cache = { ...options.cache, 'no-flush': true }
+  const file = await openNode(options)
   const probed = format === undefined && filenames?.areNew !== true
   if (probed) await refuseOtherFormats(image, file)
-  const options: RawOptions = { driver: 'raw', file, ownsFile: true, 'read-only': readOnly, probed }
-  if (offset !== undefined) options.offset = offset
-  if (size !== undefined) options.size = size
-  return openNode(options)
+  const raw: RawOptions = { driver: 'raw', file, ownsFile: true, 'read-only': readOnly, probed }
+  if (offset !== undefined) raw.offset = offset
+  if (size !== undefined) raw.size = size
+  return openNode(raw)
+}
+
+/** Of a driver that may have something to flush. */
+type CachedOptions = NodeOptions & Pick<FileOptions, 'cache'>
+
+/** @returns what was asked for that the driver of an image's name does not know */
+function alienTo(
+  { options }: BlockDriver,
+  { direct, noFlush, aio }: Pick<ImageOptions, 'direct' | 'noFlush' | 'aio'>
+): string | undefined {
+  if (direct) return 'O_DIRECT (--cache none, directsync)'
+  if (noFlush && options?.['cache'] === undefined) return '--cache unsafe'
+  return aio && `--aio ${aio}`
 }
 
 /**

@@ -21,17 +21,23 @@ import { waitFor } from '../helpers/wait-for.ts'
 const payload = Buffer.alloc(4096, 'data')
 const flags = NBD_CMD_FLAG_FUA
 
-/** What is asked, one after the other, and whether data must be on the disk when the answer comes. */
-const steps: (RawRequest & { name: string; synced: boolean })[] = [
-  { name: 'WRITE', synced: false, type: NBD_CMD_WRITE, payload },
-  { name: 'FLUSH', synced: true, type: NBD_CMD_FLUSH },
-  { name: 'READ', synced: false, type: NBD_CMD_READ, length: 4096 },
-  { name: 'WRITE with FUA', synced: true, type: NBD_CMD_WRITE, payload, flags },
-  { name: 'WRITE_ZEROES', synced: false, type: NBD_CMD_WRITE_ZEROES, length: 4096 },
-  { name: 'WRITE_ZEROES with FUA', synced: true, type: NBD_CMD_WRITE_ZEROES, length: 4096, flags },
-  { name: 'TRIM', synced: false, type: NBD_CMD_TRIM, length: 4096 },
-  { name: 'TRIM with FUA', synced: true, type: NBD_CMD_TRIM, length: 4096, flags }
-]
+/** What is asked, one after the other. The trace is looked at from the first reply on. */
+const steps = [
+  { name: 'READ at the beginning', type: NBD_CMD_READ, length: 4096 },
+  { name: 'WRITE', type: NBD_CMD_WRITE, payload },
+  { name: 'FLUSH', type: NBD_CMD_FLUSH },
+  { name: 'READ', type: NBD_CMD_READ, length: 4096 },
+  { name: 'WRITE with FUA', type: NBD_CMD_WRITE, payload, flags },
+  { name: 'WRITE_ZEROES', type: NBD_CMD_WRITE_ZEROES, length: 4096 },
+  { name: 'WRITE_ZEROES with FUA', type: NBD_CMD_WRITE_ZEROES, length: 4096, flags },
+  { name: 'TRIM', type: NBD_CMD_TRIM, length: 4096 },
+  { name: 'TRIM with FUA', type: NBD_CMD_TRIM, length: 4096, flags }
+] as const satisfies (RawRequest & { name: string })[]
+type StepName = (typeof steps)[number]['name']
+
+/** Of what data must be on the disk when the answer comes. */
+const WRITEBACK: StepName[] = ['FLUSH', 'WRITE with FUA', 'WRITE_ZEROES with FUA', 'TRIM with FUA']
+const WRITETHROUGH: StepName[] = [...WRITEBACK, 'WRITE', 'WRITE_ZEROES']
 
 /** How strace -xx prints the head of a simple reply, up to and with the cookie. */
 const replyText = (cookie: number): string =>
@@ -39,12 +45,15 @@ const replyText = (cookie: number): string =>
     .map((byte) => `\\x${byte.toString(16).padStart(2, '0')}`)
     .join('')
 
-async function check(t: Test, ...options: string[]): Promise<void> {
+/** @param what of the server's command line, with IMAGE in place of the image's path */
+async function check(t: Test, synced: StepName[], direct: boolean, what: string[]): Promise<void> {
   const log = path.join(tempDir(t), 'strace')
-  const calls = 'trace=fsync,fdatasync,sync_file_range,send,sendto,sendmsg,write,writev'
+  const calls = 'trace=openat,fsync,fdatasync,sync_file_range,send,sendto,sendmsg,write,writev'
   // -D: the tracer is the child, so that the server has the process id that we know.
   const strace = [program('strace'), '-D', '-f', '-q', '-xx', '-s', '16', '-e', calls, '-o', log]
-  const server = await Mqnbd.serve(t, [directImage(t, MiB), ...options], { under: strace })
+  const image = directImage(t, MiB)
+  const args = what.map((word) => word.replace('IMAGE', image))
+  const server = await Mqnbd.serve(t, args, { under: strace })
   const client = await RawClient.transmit(t, server)
   for (const [i, step] of steps.entries()) {
     const { error } = await client.call({ ...step, cookie: BigInt(i + 1) })
@@ -57,21 +66,59 @@ async function check(t: Test, ...options: string[]): Promise<void> {
 
   let from = done.findIndex((line) => line.includes(replyText(1))) + 1
   t.ok(from > 0, 'the trace has the first reply')
-  for (const [i, { name, synced }] of steps.entries()) {
+  for (const [i, { name }] of steps.entries()) {
     if (i === 0) continue
     const to = done.findIndex((line) => line.includes(replyText(i + 1)))
     const between = done.slice(from, to)
     const returned = between.filter((line) => /fdatasync.*= 0$/.test(line))
-    const what = synced ? 'fdatasync has returned before the reply' : 'does not wait for fdatasync'
-    t.equal(returned.length, synced ? 1 : 0, `${name}: ${what}`)
+    const isSynced = synced.includes(name)
+    const text = isSynced ? 'fdatasync has returned before the reply' : 'does not wait for fdatasync'
+    t.equal(returned.length, isSynced ? 1 : 0, `${name}: ${text}`)
     from = to + 1
   }
+  t.equal(
+    done.some((line) => /openat\(.*O_RDWR.*O_DIRECT/.test(line)),
+    direct,
+    'whether it goes around the page cache'
+  )
 }
 
 void t.test('flush - is answered when fdatasync has returned, not before', requires('strace'), async (t) => {
-  await check(t)
+  await check(t, WRITEBACK, false, ['IMAGE'])
 })
 
 void t.test('flush - also around the page cache', requires('strace'), async (t) => {
-  await check(t, '--cache', 'none')
+  await check(t, WRITEBACK, true, ['IMAGE', '--cache', 'none'])
+})
+
+void t.test('cache modes - writethrough: each write is one with FUA', requires('strace'), async (t) => {
+  await check(t, WRITETHROUGH, false, ['IMAGE', '--cache', 'writethrough'])
+})
+
+void t.test('cache modes - directsync: that, around the page cache', requires('strace'), async (t) => {
+  await check(t, WRITETHROUGH, true, ['IMAGE', '--cache', 'directsync'])
+})
+
+void t.test('cache modes - unsafe: nothing is brought to the disk', requires('strace'), async (t) => {
+  await check(t, [], false, ['IMAGE', '--cache', 'unsafe'])
+})
+
+void t.test('cache modes - of nodes and exports', requires('strace'), async (t) => {
+  const exported = ['--export', 'nbd,id=e,node-name=a,writable=on']
+  await t.test('cache.no-flush', async (t) => {
+    await check(t, [], false, [
+      '--blockdev',
+      'file,node-name=a,filename=IMAGE,cache.no-flush=on',
+      ...exported
+    ])
+  })
+  await t.test('writethrough', async (t) => {
+    const [option, value] = exported
+    await check(t, WRITETHROUGH, false, [
+      '--blockdev',
+      'file,node-name=a,filename=IMAGE',
+      option!,
+      `${value},writethrough=on`
+    ])
+  })
 })

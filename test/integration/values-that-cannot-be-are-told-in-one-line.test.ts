@@ -19,7 +19,8 @@ const options: [args: string[], reason: RegExp][] = [
   [['-x', 'x'.repeat(4097)], /export name .* 4097 bytes/],
   [['-D', 'x'.repeat(4097)], /description .* 4097 bytes/],
   [['-b', '203.0.113.1'], /cannot listen on 203\.0\.113\.1/],
-  [['--cache', 'none'], /--cache none is for files and block devices, not 'memory:1M'/],
+  [['--cache', 'none'], /--cache none, directsync\) is for files and block devices, not 'memory:1M'/],
+  [['--cache', 'unsafe'], /--cache unsafe is for files and block devices, not 'memory:1M'/],
   [['--aio', 'threads'], /--aio threads is for files and block devices, not 'memory:1M'/]
 ]
 

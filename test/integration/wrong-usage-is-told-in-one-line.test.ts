@@ -11,7 +11,7 @@ const wrong: [args: string[], reason: RegExp][] = [
   [['serve', 'memory:1M', '-z'], /z/],
   [['serve', 'memory:1M', 'memory:2M'], /memory:2M/],
   [['serve', 'memory:1M', '--log-level', 'loud'], /loud/],
-  [['serve', 'memory:1M', '--cache', 'writethrough'], /writethrough.*none.*writeback/],
+  [['serve', 'memory:1M', '--cache', 'writearound'], /writearound.*none.*writeback/],
   [['serve', 'memory:1M', '--aio', 'native'], /native.*threads.*io_uring/]
 ]
 

@@ -45,6 +45,8 @@ export interface FileOptions extends NodeOptions {
   cache?: {
     /** Around the page cache, by O_DIRECT. */
     direct?: boolean
+    /** Flushes do nothing. @see BDRV_O_NO_FLUSH */
+    'no-flush'?: boolean
   }
   /** Who does what has to be waited for. */
   aio?: Aio
@@ -201,7 +203,7 @@ export const fileDriver: BlockDriver<FileOptions, PosixFileHandle> = {
   options: {
     filename: required(string),
     locking: oneOf('on', 'off'),
-    cache: object({ direct: boolean }),
+    cache: object({ direct: boolean, 'no-flush': boolean }),
     aio: oneOf(...AIO)
   },
 
@@ -218,6 +220,7 @@ export const fileDriver: BlockDriver<FileOptions, PosixFileHandle> = {
       const conflict = options.locking === 'off' ? undefined : lockImage(fd, readOnly)
       if (conflict !== undefined) throw configError(`cannot open '${filename}': it is locked: ${conflict}`)
       if (options.aio) file.aio = options.aio
+      if (options.cache?.['no-flush']) file.noFlush = true
       if (direct) file.direct = inspectDirect(file, options)
       return nodeOf({ driver: 'file', file, readOnly })
     } catch (error) {

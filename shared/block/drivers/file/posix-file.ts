@@ -45,6 +45,8 @@ export interface PosixFileState {
   features: SharedArrayBuffer
   /** Who does what has to be waited for; as `fileIO` sees fit if not given. */
   aio?: Aio
+  /** Flushes do nothing. */
+  noFlush?: boolean
   /** It was opened with O_DIRECT. */
   direct?: DirectFileState
 }
@@ -192,7 +194,7 @@ export class PosixFile {
   }
 
   async flush(): Promise<void> {
-    if (this.#memory) return
+    if (this.#memory || this.state.noFlush) return
     // After a failed write-back Linux marks the pages clean and reports the failure once. A later flush that
     // succeeds would say that data is stable which is not.
     const failed = this.#features.flushErrno

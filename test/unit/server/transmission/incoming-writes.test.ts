@@ -68,6 +68,7 @@ class Disk {
   readonly size = 64 * MiB
   readonly readOnly = false
   readonly gate = new ExportGate(ExportGate.allocate())
+  readonly isDurable = (): boolean => false
   readonly node: object
   readonly content = Buffer.alloc(4 * MiB)
 

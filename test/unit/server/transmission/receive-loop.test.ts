@@ -37,6 +37,7 @@ class SlowExport {
     resolve: () => void
     reject: (error: Error) => void
   }[] = []
+  readonly isDurable = (): boolean => false
   readonly node = {
     map: () => false,
     preadNowait: () => false,
