@@ -3,10 +3,10 @@ import * as fs from 'node:fs'
 import { constants } from 'node:os'
 import t, { type Test } from 'tap'
 import { connect, NBDDisk } from '../../client/index.ts'
+import { openFile, writeFromFile } from '../helpers/file-writes.ts'
 import { imageOf, MiB } from '../helpers/files.ts'
 import { NBD_CMD_FLUSH, NBD_OPT_GO, NBD_REP_ACK, NBD_REP_INFO } from '../helpers/raw-constants.ts'
 import { requires } from '../helpers/requires.ts'
-import { serveTls } from '../helpers/tls-server.ts'
 import { within } from '../helpers/wait-for.ts'
 import { failureOf } from '../unit/client/helpers/failures.ts'
 import { Nbdkit } from '../unit/client/helpers/nbdkit.ts'
@@ -24,51 +24,15 @@ import {
 
 const { EIO } = constants.errno
 
-/** Open until the test ends. */
-function openFile(t: Test, bytes: Buffer): { fd: number; file: string } {
-  const file = imageOf(t, bytes)
-  const fd = fs.openSync(file, 'r')
-  t.teardown(() => fs.closeSync(fd))
-  return { fd, file }
-}
-
-/** Writes ranges of a file side by side, of all lengths, and reads them back. */
-async function exchange(t: Test, disk: NBDDisk, unit = 512): Promise<void> {
-  const bytes = crypto.randomBytes(4 * MiB)
-  const { fd } = openFile(t, bytes)
-  const lengths = [unit, 16 * 1024, 100 * unit, MiB, 2 * MiB]
-  let at = 0
-  const ranges = lengths
-    .map((length) => ({ length, at: (at += length) - length }))
-    .filter(({ length, at }) => unit + at + length <= disk.size)
-  const total = ranges.reduce((sum, { length }) => sum + length, 0)
-  await Promise.all(
-    ranges.map(({ length, at }) => disk.writeFile(unit + at, length, { fd, position: 3 + at }))
-  )
-  t.ok((await disk.read(unit, total)).equals(bytes.subarray(3, 3 + total)))
-}
-
 for (const [name, { needs, serve }] of Object.entries(peers)) {
   void t.test(`client, writeFile - ${name}`, requires(...needs), async (t) => {
     const disk = await connect(await serve(t))
     t.teardown(() => disk.close())
     t.ok(disk.sendsFiles)
     t.ok(PEER_SIZE > 4 * MiB)
-    await exchange(t, disk)
+    await writeFromFile(t, disk)
   })
 }
-
-void t.test('client, writeFile - with TLS the file is read', requires('certtool'), async (t) => {
-  const { server, ca } = await serveTls(t)
-  const disk = await connect(server.uri, { tls: { certificates: ca.folder } })
-  t.teardown(() => disk.close())
-  t.notOk(disk.sendsFiles)
-  await exchange(t, disk, 1)
-  const { fd } = openFile(t, Buffer.alloc(1000))
-  const failure = await failureOf(disk.writeFile(0, 1001, { fd, position: 0 }))
-  t.match(failure, { kind: 'request', errno: EIO, message: /the file that is sent has become shorter/ })
-  t.equal(disk.state, 'READY')
-})
 
 void t.test('client, writeFile - ranges that are widened', requires('nbdkit'), async (t) => {
   const policy = ['blocksize-minimum=4096', 'blocksize-preferred=4096', 'blocksize-error-policy=error']
@@ -76,7 +40,7 @@ void t.test('client, writeFile - ranges that are widened', requires('nbdkit'), a
   const disk = await connect(uri, { unaligned: 'widen' })
   t.teardown(() => disk.close())
   t.notOk(disk.sendsFiles)
-  await exchange(t, disk, 1)
+  await writeFromFile(t, disk, 1)
 })
 
 void t.test('client, writeFile - by several that share a connection', async (t) => {
