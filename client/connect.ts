@@ -20,6 +20,12 @@ export interface ConnectOptions extends ConnectionOptions, DiskOptions {
   packets?: NBDPackets | undefined
   /** What `blockStatus` is to tell about, where the server can; `base:allocation` if not given. */
   metaContexts?: readonly string[] | undefined
+  /**
+   * Lets `share` work over TLS, a WebSocket, a stream or an in-memory pair, too. The bytes of all threads then go through a
+   * pair of Unix sockets, and this thread moves them between these and the connection: it has to stay as long as the disk
+   * is used anywhere, also when it has closed its own.
+   */
+  shareable?: boolean | undefined
   /** Ask also which contexts the export has, for `offeredContexts`. */
   listContexts?: boolean | undefined
 }
@@ -35,7 +41,7 @@ export async function connect(to: string | ConnectTarget, options: ConnectOption
   checkTimeout('timeoutMs', options.timeoutMs)
   const { packets, metaContexts, listContexts } = options
   const wishes = { mode: modeOf(packets), metaContexts: checkedContexts(metaContexts), listContexts }
-  const target = targetOf(to, options.tls)
+  const target = { ...targetOf(to, options.tls), shareable: options.shareable ?? false }
   const open: Open = (timeoutMs, signal) => Connection.open(target, wishes, timeoutMs, signal)
   try {
     return new NBDDisk(await openSet(open, target.reopens, options), target, options)

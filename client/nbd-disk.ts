@@ -348,8 +348,8 @@ export class NBDDisk {
    * for all, until it is closed.
    *
    * @returns for `attach`, in other threads
-   * @throws NBDError of kind `config` when it cannot be shared: with TLS, over anything but a socket, or when calls are
-   *   widened; of another kind when the connection is lost
+   * @throws NBDError of kind `config` when it cannot be shared: with TLS, or over anything but a socket, unless it was
+   *   connected as `shareable`; or when calls are widened. Of another kind when the connection is lost
    */
   async share(): Promise<DiskHandle> {
     // Threads do not keep out of each other's blocks.

@@ -11,6 +11,7 @@ import { constants } from 'node:os'
 import { Coroutine } from '../../shared/coroutine/coroutine.ts'
 import { bugError, configError, NBDError } from '../../shared/errors/nbd-error.ts'
 import { QIOChannelSocket } from '../../shared/io/channel-socket.ts'
+import { ChannelRelay } from '../../shared/io/channel-relay.ts'
 import type { QIOChannel } from '../../shared/io/channel.ts'
 import { WindowReader } from '../../shared/io/window-reader.ts'
 import { NBD_EOVERFLOW } from '../../shared/protocol/constants.ts'
@@ -34,6 +35,8 @@ export class Connection {
   readonly tls: boolean
   readonly #channel: QIOChannel
   readonly #transmission: Transmission
+  /** Behind the channel. */
+  readonly #relay: ChannelRelay | undefined
   /** Resolves when the descriptor is closed and nothing is in flight. */
   readonly ended: Promise<void>
   #state: 'READY' | 'DEAD' | 'CLOSED' = 'READY'
@@ -43,12 +46,14 @@ export class Connection {
     channel: QIOChannel,
     transmission: Transmission,
     negotiated: Negotiated,
-    secure: boolean
+    secure: boolean,
+    relay?: ChannelRelay
   ) {
     this.negotiated = negotiated
     this.tls = secure
     this.#channel = channel
     this.#transmission = transmission
+    this.#relay = relay
     transmission.onEnding = () => this.#endWithOthers()
     this.ended = this.#run()
   }
@@ -78,10 +83,11 @@ export class Connection {
         timeoutMs,
         signal
       )
+      const relay = target.shareable ? relayed(negotiating) : undefined
       if (negotiating.channel instanceof QIOChannelSocket) negotiating.channel.enlargeSendBuffer()
       const transmission = new Transmission(negotiating.channel, negotiating.reader, negotiated)
       const secure = target.secure ?? target.tls !== undefined
-      const connection = new Connection(negotiating.channel, transmission, negotiated, secure)
+      const connection = new Connection(negotiating.channel, transmission, negotiated, secure, relay)
       if (Number.isSafeInteger(negotiated.size)) return connection
       await connection.close()
       throw new NBDError('request', 'the export is larger than 2^53 - 1 bytes, which is not supported', {
@@ -121,7 +127,7 @@ export class Connection {
   async share(handle?: SharedConnectionHandle): Promise<SharedConnectionHandle> {
     if (!(this.#channel instanceof QIOChannelSocket)) {
       const text = this.tls ? 'with TLS' : 'that is not a TCP or Unix socket'
-      throw configError(`a connection ${text} cannot be shared by threads`)
+      throw configError(`a connection ${text} cannot be shared by threads that was not opened as shareable`)
     }
     if (this.#state === 'CLOSED') throw new NBDError('transport', 'the connection was closed')
     if (this.#reason) throw this.#reason
@@ -184,6 +190,8 @@ export class Connection {
       this.#reason = reason
     }
     await this.#channel.close()
+    // While others need it, it goes on by itself.
+    if (!this.#transmission.othersGoOn) await this.#relay?.ended
   }
 
   /** A server that shuts down is to be left in order, as the specification demands. */
@@ -213,6 +221,21 @@ export class Connection {
     if (this.#state === 'CLOSED') return new NBDError('transport', `${text}: the connection was closed`)
     if (!this.#reason) return bugError('a dead connection without a reason')
     return withContext(text, this.#reason)
+  }
+}
+
+/** Puts a socket in the place of a channel that is none. @throws NBDError; then that is closed */
+function relayed(negotiating: Negotiating): ChannelRelay | undefined {
+  const { channel, reader } = negotiating
+  if (channel instanceof QIOChannelSocket) return undefined
+  try {
+    const relay = new ChannelRelay(channel, reader.takeUnread())
+    negotiating.channel = relay.near
+    negotiating.reader = new WindowReader(relay.near)
+    return relay
+  } catch (error) {
+    void channel.close()
+    throw error
   }
 }
 

@@ -44,6 +44,8 @@ export interface Target {
   readonly tls: ClientTLS | undefined
   /** TLS is below the channels already. */
   readonly secure?: boolean
+  /** Its connections are sockets, whatever lies behind them. */
+  readonly shareable?: boolean
   /** `open` may be called again, also for several connections at a time. */
   readonly reopens: boolean
 

@@ -48,6 +48,7 @@ export class Transmission {
   #begun: Promise<SharedConnection> | undefined
   #ended: Promise<NBDError> | undefined
   #error: NBDError | undefined
+  #othersGoOn = false
 
   /** Called when a shared connection is to end: `disconnect` is to follow. */
   onEnding: (() => void) | undefined
@@ -101,6 +102,11 @@ export class Transmission {
   /** Requests that the server has not answered, and those that nobody waits for. */
   get load(): number {
     return this.#table.size
+  }
+
+  /** Whether it has ended here only: others still take part. */
+  get othersGoOn(): boolean {
+    return this.#othersGoOn
   }
 
   /** Whether other threads may take part. */
@@ -273,6 +279,7 @@ export class Transmission {
     const { connection, socket, idle } = this.#sharing
     idle.stop()
     const wasLast = connection.leave()
+    this.#othersGoOn = !wasLast
     // What is still under way there must not touch roles that may be those of the next connection.
     this.#writer.endSharing()
     if (!wasLast || this.#error) return

@@ -3,6 +3,7 @@
  *
  * Each returns the number of bytes moved, or the errno as a negative number; -EAGAIN when it would have to wait.
  */
+import { systemError } from '../errors/system-error.ts'
 import { IovecArray, storeUint64, wordsOf } from './iovec.ts'
 import { declare, EINTR, errno } from './libc.ts'
 import { Memory } from './memory.ts'
@@ -129,6 +130,22 @@ export function setTcpCork(fd: number, on: boolean): void {
   setsockopt(fd, IPPROTO_TCP, TCP_CORK, socketOption.address, 4)
 }
 
+const socketpair = declare('int socketpair(int family, int type, int protocol, uintptr_t fds)')
+
+/**
+ * Two Unix sockets that are connected to each other; closed on exec.
+ *
+ * @returns descriptors, the caller's to close
+ * @throws NBDError of kind `request` (EMFILE)
+ * @see socketpair(2)
+ */
+export function socketPair(): [number, number] {
+  const fds = socketOption
+  if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fds.address) < 0)
+    throw systemError(errno(), 'socketpair')
+  return [fds.buffer.readInt32LE(0), fds.buffer.readInt32LE(4)]
+}
+
 const SOL_SOCKET = 1
 const SO_TYPE = 3
 const SO_SNDBUF = 7
@@ -138,6 +155,7 @@ const AF_UNIX = 1
 const AF_INET = 2
 const AF_INET6 = 10
 const SOCK_STREAM = 1
+const SOCK_CLOEXEC = 0o2000000
 
 /** @returns undefined when it is no socket @see socket(7) */
 function numericOption(fd: number, name: number): number | undefined {
