@@ -18,6 +18,7 @@ export const loadNbdDriver = async (): Promise<NbdDriver> => (loaded ??= await i
 registerDriver<NbdOptions, NbdHandle>({
   name: 'nbd',
   options: nbdOptions,
+  objects: ['tls-creds'],
   module: new URL('./in-threads.js', import.meta.url).href,
   filenames: { matches: isNbdUri, parse: parseNbdFilename },
   open: async (options) => (await loadNbdDriver()).openNbdNode(options),

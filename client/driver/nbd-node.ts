@@ -1,8 +1,8 @@
 /**
  * A node that is an export of another NBD server.
  *
- * Concurrency: multiqueue. The main thread connects; all threads send requests by this one connection, and each reads the
- * replies to its own.
+ * Concurrency: multiqueue. The main thread connects, or with TLS a thread of its own; all threads send requests by this one
+ * connection, and each reads the replies to its own.
  *
  * What the server does not offer is done otherwise where it can be: zeroes are written, a discard or a hint does nothing.
  * A flush does nothing, too, when there is none: the server then says that it has nothing to flush.
@@ -21,6 +21,7 @@ import { NBDError } from '../../shared/errors/nbd-error.ts'
 import type { Memory } from '../../shared/syscall/memory.ts'
 import { NBDDisk, type DiskHandle } from '../nbd-disk.ts'
 import { ESHUTDOWN } from '../transmission/reply-error.ts'
+import type { OriginThread } from './origin-thread.ts'
 
 const { EIO, ENOTSUP } = constants.errno
 
@@ -43,9 +44,13 @@ export class NbdNode implements BlockNode {
   readonly takesFua: boolean
   readonly #disk: NBDDisk
   readonly #handle: NbdHandle
+  readonly #origin: OriginThread | undefined
 
-  /** @param disk the node's */
-  constructor(disk: NBDDisk, handle: NbdHandle) {
+  /**
+   * @param disk the node's
+   * @param origin the thread that has the connection, if it is not this one: the node's, too
+   */
+  constructor(disk: NBDDisk, handle: NbdHandle, origin?: OriginThread) {
     const { minimum, preferred } = disk.blockSizes
     this.length = disk.size
     this.readOnly = handle.readOnly
@@ -53,6 +58,7 @@ export class NbdNode implements BlockNode {
     this.takesFua = disk.flags.canFua && !handle.noFlush
     this.#disk = disk
     this.#handle = handle
+    this.#origin = origin
   }
 
   /** The view of another thread's node. */
@@ -112,8 +118,10 @@ export class NbdNode implements BlockNode {
   }
 
   /** The views of other threads end, too. */
-  close(): Promise<void> {
-    return this.#disk.closeAll()
+  async close(): Promise<void> {
+    if (!this.#origin) return this.#disk.closeAll()
+    await this.#disk.close()
+    await this.#origin.close()
   }
 
   async #extents(offset: number, length: number, most: number): Promise<BlockExtent[]> {

@@ -12,7 +12,10 @@ import {
 import { configError } from '../../shared/errors/nbd-error.ts'
 import type { NodeOptions } from '../../shared/block/driver-registry.ts'
 import { stringProblem } from '../../shared/protocol/string.ts'
-import { formatUri, NBD_DEFAULT_PORT, parseUri, type NBDAddress } from '../../shared/protocol/uri.ts'
+import type { UserObject } from '../../shared/object/object-type.ts'
+import { TLSCredsObject } from '../../shared/object/tls-creds.ts'
+import { NBD_DEFAULT_PORT, parseUri, type NBDAddress, type NBDUri } from '../../shared/protocol/uri.ts'
+import type { TLSParameters } from '../../shared/protocol/uri-tls.ts'
 
 /** @see BlockdevOptionsNbd in QEMU's qapi/block-core.json */
 export interface NbdOptions extends NodeOptions {
@@ -24,6 +27,12 @@ export interface NbdOptions extends NodeOptions {
   'reconnect-delay'?: number
   /** Seconds in which opening is tried again while there is no server; absent or 0: once. */
   'open-timeout'?: number
+  /** Requires TLS: what it is made with. */
+  tls?: TLSParameters
+  /** The same by an object that a user has made. */
+  'tls-creds'?: UserObject
+  /** With `tls-creds`: that the server's certificate must be for, in place of the host. */
+  'tls-hostname'?: string
   cache?: {
     /** Flushes do nothing. */
     'no-flush'?: boolean
@@ -56,14 +65,16 @@ export const nbdOptions = {
   export: text,
   'reconnect-delay': integer(0, MAX_SECONDS),
   'open-timeout': integer(0, MAX_SECONDS),
+  'tls-creds': string,
+  'tls-hostname': string,
   cache: object({ 'no-flush': boolean })
 } satisfies OptionMembers
 
 /** @throws NBDError of kind `config` */
 export function parseNbdFilename(filename: string): NbdOptions {
   const { address, exportName, tls } = parseUri(filename)
-  if (tls) throw configError(`cannot open '${filename}': a connection with TLS cannot be shared by threads`)
-  return { driver: 'nbd', server: serverAddress(filename, address), export: exportName }
+  const options = { driver: 'nbd', server: serverAddress(filename, address), export: exportName } as const
+  return tls ? { ...options, tls } : options
 }
 
 function serverAddress(filename: string, address: NBDAddress): NbdServerAddress {
@@ -72,11 +83,25 @@ function serverAddress(filename: string, address: NBDAddress): NbdServerAddress 
   return { type: 'inet', ...address }
 }
 
-/** The URI of what the options name. @throws NBDError of kind `config` */
-export function uriOf({ server, export: exportName = '' }: NbdOptions): string {
+/** What the options name. @throws NBDError of kind `config` */
+export function uriOf(options: NbdOptions): NBDUri {
+  const { server, export: exportName = '' } = options
   const problem = stringProblem(exportName)
   if (problem !== undefined) throw configError(`export ${problem}`)
-  return formatUri({ address: addressOf(server), exportName })
+  const tls = tlsOf(options)
+  return { address: addressOf(server), exportName, ...(tls ? { tls } : {}) }
+}
+
+function tlsOf({ tls, 'tls-creds': creds, 'tls-hostname': hostname }: NbdOptions): TLSParameters | undefined {
+  if (creds === undefined) {
+    if (hostname !== undefined) throw configError("tls-hostname: 'tls-creds' is missing")
+    return tls
+  }
+  if (!(creds instanceof TLSCredsObject))
+    throw configError(
+      `tls-creds: '${creds.id}' is an object of type ${creds.type}, not tls-creds-x509 or -psk`
+    )
+  return { ...creds.parameters, ...(hostname === undefined ? {} : { hostname }) }
 }
 
 function addressOf({ type, host, port, path }: NbdServerAddress): NBDAddress {

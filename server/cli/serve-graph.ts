@@ -45,7 +45,7 @@ export interface GraphExport {
 
 export class Graph {
   readonly #objects = new ObjectTable()
-  readonly #nodes = new NodeTable()
+  readonly #nodes = new NodeTable((id, what) => this.#objects.find(id, what))
   readonly #exportIds = new Set<string>()
   /** In the order in which they were given; nothing serves them yet. */
   readonly exports: GraphExport[] = []

@@ -24,6 +24,8 @@ export interface BlockDriver<O extends NodeOptions = NodeOptions, H extends Node
   readonly options?: OptionMembers
   /** Names of the options that are nodes below, each a ChildNode. */
   readonly children?: readonly string[]
+  /** Names of the options that are objects: a user gives their ids, and the driver gets what has that id. */
+  readonly objects?: readonly string[]
   /**
    * URL of a module that registers the driver when it is imported, its own `import.meta.url` mostly: so every IOThread
    * that serves one of its nodes has it, too. Drivers that come with the block layer are everywhere.

@@ -20,9 +20,22 @@ interface Opened {
   name: string | undefined
 }
 
+/** What a user has made by `--object`. @throws NBDError of kind `config` when nothing has the id */
+type FindObject = (id: string, what: string) => unknown
+
 export class NodeTable {
+  readonly #findObject: FindObject
   /** In the order of opening: a node comes behind those below it. */
   readonly #opened: Opened[] = []
+
+  /** @param findObject for options that are ids of objects */
+  constructor(
+    findObject: FindObject = (id, what) => {
+      throw configError(`${what}: there is no object '${id}'`)
+    }
+  ) {
+    this.#findObject = findObject
+  }
 
   /**
    * Opens a node, and those below it that are not named but described.
@@ -74,7 +87,17 @@ export class NodeTable {
     for (const child of children) {
       below.push([child, await this.#child(rest[child]!, memberPath(path, child), readOnly)])
     }
-    const open = { ...own, ...Object.fromEntries(below), driver: driver.name, 'read-only': readOnly }
+    const objects: [string, unknown][] = []
+    for (const [key, id] of Object.entries(own))
+      if (driver.objects?.includes(key))
+        objects.push([key, this.#findObject(id as string, memberPath(path, key))])
+    const open = {
+      ...own,
+      ...Object.fromEntries(below),
+      ...Object.fromEntries(objects),
+      driver: driver.name,
+      'read-only': readOnly
+    }
     const node = await openNode(open).catch((error: unknown) => {
       throw prefixed(path, error)
     })

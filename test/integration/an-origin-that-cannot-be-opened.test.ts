@@ -42,7 +42,6 @@ void t.test('origin - refused in one line', async (t) => {
       [[readOnly.uri], /cannot open 'nbd\+unix:.*' for writing: the export is read-only/],
       [[huge.uri], /the export is larger than 2\^53 - 1 bytes/],
       [['nbd+unix:///'], /nbd\+unix needs '\?socket=PATH'/],
-      [['nbds://localhost/'], /a connection with TLS cannot be shared by threads/],
       [['nbd+vsock://2:10809/'], /vsock is not supported/],
       [['nbd+smoke://2:10809/'], /'nbd\+smoke' is not supported/],
       [[readOnly.uri, '-r', '-o', '2M'], /offset 2097152 is beyond the end/],
