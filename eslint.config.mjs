@@ -50,6 +50,13 @@ export default tseslint.config(
   { files: ['shared/aio/**/*.ts'], rules: only('node:net', 'node:worker_threads') },
   { files: ['test/**/*.ts'], rules: { 'no-restricted-imports': 'off' } },
   {
+    files: ['**/*.cjs'],
+    languageOptions: {
+      sourceType: 'commonjs',
+      globals: { __dirname: 'readonly', exports: 'readonly', process: 'readonly', require: 'readonly' }
+    }
+  },
+  {
     files: ['**/*.mjs'],
     languageOptions: {
       globals: {

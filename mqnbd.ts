@@ -1,5 +1,5 @@
-#!/usr/bin/env node
 /** The program: its commands, and how they end. The only file that knows both server and client. */
+import { createRequire } from 'node:module'
 import yargs from 'yargs'
 import { hideBin } from 'yargs/helpers'
 import { knownForms } from './client/cli/command-line.ts'
@@ -9,6 +9,7 @@ import { NBDError } from './shared/errors/nbd-error.ts'
 import { reason } from './shared/errors/system-error.ts'
 
 const USAGE_ERROR = 2
+const { version: VERSION } = createRequire(import.meta.url)('../package.json') as { version: string }
 
 function fail(message: string, status: number): never {
   process.stderr.write(`mqnbd: ${message}\n`)
@@ -42,6 +43,10 @@ try {
 
 const program = yargs(knownForms(hideBin(process.argv)))
   .scriptName('mqnbd')
+  // It would look for it where it was installed itself.
+  .version(VERSION)
+  // What yargs says shall be in the language of all else.
+  .detectLocale(false)
   .usage('mqnbd COMMAND [options]\n\nA multi-queue NBD (Network Block Device) server, and clients.')
   // The options of a command are loaded when they are asked for, and its code when it runs.
   .command(
@@ -145,10 +150,15 @@ const program = yargs(knownForms(hideBin(process.argv)))
   .alias('version', 'V')
   .fail(refuse)
 
-withoutHelpInAdvance(program)
-try {
-  await program.parseAsync()
-} catch (error) {
-  // What yargs finds behind options that had to be loaded does not come to `fail`.
-  refuse((error as Error).message, error as Error)
+/** Ends the process, with the status of the command. */
+async function run(): Promise<void> {
+  withoutHelpInAdvance(program)
+  try {
+    await program.parseAsync()
+  } catch (error) {
+    // What yargs finds behind options that had to be loaded does not come to `fail`.
+    refuse((error as Error).message, error as Error)
+  }
 }
+
+void run()

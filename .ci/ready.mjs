@@ -9,7 +9,6 @@ import { fileURLToPath } from 'node:url'
 
 const root = path.dirname(path.dirname(fileURLToPath(import.meta.url)))
 const dist = path.join(root, 'dist')
-const main = path.join(dist, 'mqnbd.js')
 const buildInfo = path.join(dist, '.tsbuildinfo')
 // Both stamps live in node_modules: nothing is packed from there, and `npm ci` empties it, which is a reason to
 // build again anyway.
@@ -40,7 +39,7 @@ function checkNode() {
 
 const upToDate = () => installed() && built()
 const installed = () => read(installStamp) === lockHash()
-const built = () => read(buildStamp) === buildHash() && missingOutputs().length === 0 && isExecutable(main)
+const built = () => read(buildStamp) === buildHash() && missingOutputs().length === 0
 
 function install() {
   say('installing dependencies')
@@ -57,8 +56,7 @@ function build() {
   // tsc trusts its build info and would not write an output again that somebody has removed.
   if (missingOutputs().length > 0) fs.rmSync(buildInfo, { force: true })
   run(process.execPath, ['node_modules/typescript/bin/tsc', '-p', 'tsconfig.json'], 'tsc')
-  // npx runs the package's own bin straight from dist, if it may be executed.
-  fs.chmodSync(main, 0o755)
+  run(process.execPath, ['.ci/bundle.mjs'], 'esbuild')
   // The hash of what was there before tsc started: an edit made meanwhile is built next time.
   fs.writeFileSync(buildStamp, buildHash(sources))
 }
@@ -82,7 +80,8 @@ function buildHash(sources = sourceHash()) {
 }
 
 function sourceHash() {
-  const files = [...sourceFiles(), 'package.json', 'package-lock.json', 'tsconfig.json']
+  const build = ['bin/compile.cjs', '.ci/bundle.mjs', '.ci/compile-ahead.cjs']
+  const files = [...sourceFiles(), ...build, 'package.json', 'package-lock.json', 'tsconfig.json']
   return hash(files.flatMap((file) => [file, read(path.join(root, file))]))
 }
 
@@ -106,6 +105,7 @@ function missingOutputs() {
   const outputs = sourceFiles()
     .filter((file) => !file.endsWith('.d.ts'))
     .map((file) => path.join(dist, file.replace(/\.ts$/, '.js')))
+  outputs.push(path.join(dist, 'program.cjs'), path.join(dist, 'program.cjs.cache'))
   return outputs.filter((output) => !fs.existsSync(output))
 }
 
@@ -140,10 +140,6 @@ async function takeLock() {
     // The holder never accepts: the connection ends when it is done.
     await new Promise((resolve) => connect(name).once('error', resolve).once('close', resolve))
   }
-}
-
-function isExecutable(file) {
-  return ((fs.statSync(file, { throwIfNoEntry: false })?.mode ?? 0) & 0o111) === 0o111
 }
 
 function read(file) {

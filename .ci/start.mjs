@@ -9,7 +9,7 @@ if (args.length === 0) {
   args.push('memory:1G', '--persistent', '--port', '10809')
   showHintsWhenServing()
 }
-const main = path.join(import.meta.dirname, '..', 'dist', 'mqnbd.js')
+const main = path.join(import.meta.dirname, '..', 'bin', 'mqnbd.cjs')
 process.argv = [process.execPath, main, 'serve', ...args]
 await import(main)
 

@@ -4,6 +4,7 @@ import { spawn } from 'node:child_process'
 import { existsSync, readdirSync, statSync } from 'node:fs'
 import path from 'node:path'
 import { createInterface } from 'node:readline'
+import { bundleIfOlder } from './bundle.mjs'
 import { installPeers, peers } from './peers.mjs'
 import { TapResults } from './tap-results.mjs'
 
@@ -12,6 +13,7 @@ const args = process.argv.slice(2)
 const everything = ['unit', 'style', 'conformance', 'integration', 'interop', 'fault', 'stress']
 const node = args[0] === '--node' ? args.splice(0, 2)[1] : process.execPath
 
+await bundleIfOlder()
 const peersAreThere = await installPeers()
 const results = new TapResults({ print: console.log, skipFails: namesPeer })
 const status = await runTap()

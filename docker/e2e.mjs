@@ -55,7 +55,8 @@ async function test() {
       '-maxdepth',
       '2'
     )
-    for (const file of ['dist/mqnbd.js', 'node_modules/koffi']) assert(files.includes(`/app/${file}\n`), file)
+    for (const file of ['bin/mqnbd.cjs', 'dist/program.cjs.cache', 'node_modules/koffi'])
+      assert(files.includes(`/app/${file}\n`), file)
     for (const file of ['dist/test', 'node_modules/typescript'])
       assert(!files.includes(`/app/${file}\n`), file)
   })

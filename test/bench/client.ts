@@ -16,7 +16,7 @@ import { library } from './library.ts'
 import { median, sorted } from './statistics.ts'
 
 const MiB = 1024 * 1024
-const MQNBD = fileURLToPath(new URL('../../mqnbd.js', import.meta.url))
+const MQNBD = fileURLToPath(new URL('../../../bin/mqnbd.cjs', import.meta.url))
 
 /** GNU time tells what a command took. */
 const NEEDED = ['nbdkit', 'nbdcopy', 'qemu-img', 'fio', 'time']

@@ -16,7 +16,7 @@ import { median, sorted } from './statistics.ts'
 import { fetchVatesClient, VATES_CLIENT } from './vates-client.ts'
 
 const MiB = 1024 * 1024
-const MQNBD = fileURLToPath(new URL('../../mqnbd.js', import.meta.url))
+const MQNBD = fileURLToPath(new URL('../../../bin/mqnbd.cjs', import.meta.url))
 const VATES_LOAD = fileURLToPath(new URL('vates-load.js', import.meta.url))
 
 const LENGTH = 4096

@@ -6,7 +6,7 @@ import { Launched, run, type Ran } from './launched.ts'
 import { tempDir } from './temp-dir.ts'
 
 /** The built program. */
-export const MQNBD = fileURLToPath(new URL('../../mqnbd.js', import.meta.url))
+export const MQNBD = fileURLToPath(new URL('../../../bin/mqnbd.cjs', import.meta.url))
 
 /** How long a command may take that is to be refused, or only prints something. */
 const SHORT_MS = 30_000

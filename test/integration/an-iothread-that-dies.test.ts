@@ -5,7 +5,6 @@ import { openImage } from '../../shared/block/index.ts'
 import { setLogLevel } from '../../shared/log/log.ts'
 import { Bystander } from '../helpers/bystander.ts'
 import { run } from '../helpers/launched.ts'
-import { MQNBD } from '../helpers/mqnbd.ts'
 import { openSockets } from '../helpers/proc.ts'
 import { RawClient } from '../helpers/raw-client.ts'
 import {
@@ -151,7 +150,7 @@ void t.test('fault - leaves no descriptor, and the server can be closed', async 
 })
 
 void t.test('fault - is logged as an error with the stack of the thread', async (t) => {
-  const url = (file: string): string => JSON.stringify(new URL(file, `file://${MQNBD}`).href)
+  const url = (file: string): string => JSON.stringify(new URL(`../../${file}`, import.meta.url).href)
   const script = `
     import { NBDServer } from ${url('server/index.js')}
     import { openImage } from ${url('shared/block/index.js')}

@@ -3,7 +3,7 @@ import * as path from 'node:path'
 import { fileURLToPath } from 'node:url'
 import type { Way } from './cells.ts'
 
-const MQNBD = fileURLToPath(new URL('../../../mqnbd.js', import.meta.url))
+const MQNBD = fileURLToPath(new URL('../../../../bin/mqnbd.cjs', import.meta.url))
 export const HOST = '127.0.0.1'
 
 /** Where and what to serve. */
