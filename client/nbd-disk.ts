@@ -211,6 +211,16 @@ export class NBDDisk {
   }
 
   /**
+   * Reads to see that it can be read, or to have the server read it: what comes is dropped, on TCP and Unix sockets without
+   * bringing it here.
+   *
+   * @throws NBDError; why the call was given up
+   */
+  async readAndDrop(offset: number, length: number, options?: CallOptions): Promise<void> {
+    await this.#call(options, (limit) => this.#io.readAndDrop(offset, length, limit))
+  }
+
+  /**
    * Reads into several buffers, one behind the other, as if they were one.
    *
    * @param buffers the disk's until the promise settles

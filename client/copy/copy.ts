@@ -53,6 +53,8 @@ export async function copy(
 interface Taken extends Piece {
   /** What it consists of, when it need not be read. */
   cached?: readonly Piece[]
+  /** They are nowhere, and the destination does not want them. */
+  dropped?: true
 }
 
 /** The next piece. @param memory where to read it to */
@@ -93,7 +95,7 @@ class Copy {
         if (this.#destination.sequential) await this.#writing.turn(offset)
         if (piece.zero) await this.#zero(offset, length, lane)
         else if (piece.cached) await this.#send(piece.cached, ownMemory, lane)
-        else await this.#write(offset, length, ownMemory(), lane)
+        else if (!piece.dropped) await this.#write(offset, length, ownMemory(), lane)
         if (this.#destination.sequential) this.#writing.done(offset + length)
         if (memory) this.#free.push(memory)
         memory = undefined
@@ -114,11 +116,16 @@ class Copy {
     const queue = new PieceQueue(stretches, requestSize, ZERO_SIZE)
     this.#cache = this.#destination.writeFile && source.cache
     const data = this.#cache && new CachedData(this.#cache, this.#sparse)
+    const drops = this.#destination.drops && source.readAndDrop !== undefined
     return async (memory, lane) => {
       const piece = await queue.take()
       if (!piece || piece.zero) return piece
       const cached = data?.runs(piece)
       if (cached) return { ...piece, cached }
+      if (drops) {
+        await source.readAndDrop!(piece.offset, piece.length, lane)
+        return { ...piece, dropped: true }
+      }
       await source.read(piece.offset, piece.length, memory, lane)
       return piece
     }

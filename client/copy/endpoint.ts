@@ -33,6 +33,9 @@ export interface Source {
    */
   read(offset: number, length: number, memory: () => Memory, lane: number): Promise<void>
 
+  /** As `read`, for a destination that `drops` what it gets. Absent where that is no less work. @throws NBDError */
+  readAndDrop?(offset: number, length: number, lane: number): Promise<void>
+
   /** Extents of the range, in order, without a gap. Where nothing is known, all is data. @throws NBDError */
   extents(offset: number, length: number): AsyncGenerator<NBDExtent, void, undefined>
 
@@ -77,6 +80,8 @@ export interface Destination {
   readonly sequential: boolean
   /** It makes a difference whether zeroes are written to it, or told. */
   readonly sparse: boolean
+  /** Looks at nothing that is written to it. */
+  readonly drops?: boolean
   /** All of it reads as zeroes. Valid after `prepare`. */
   readonly isZero: boolean
 

@@ -71,6 +71,14 @@ export class NBDSource extends NBDEndpoint implements Source {
     }
   }
 
+  async readAndDrop(offset: number, length: number, lane: number): Promise<void> {
+    try {
+      await this.of(lane).readAndDrop(offset, length)
+    } catch (error) {
+      throw failure(`cannot read '${this.name}'`, error)
+    }
+  }
+
   async *extents(offset: number, length: number): AsyncGenerator<NBDExtent, void, undefined> {
     const disk = this.of(0)
     if (!disk.flags.canBlockStatus) {

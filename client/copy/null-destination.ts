@@ -11,6 +11,7 @@ export class NullDestination implements Destination {
   readonly connections = 1
   readonly sequential = false
   readonly sparse = false
+  readonly drops = true
   readonly isZero = true
   readonly prepare = nothing
   readonly write = nothing

@@ -18,7 +18,7 @@ import type { FilePart } from '../transmission/file-payload.ts'
 import { NBD_MAX_EFFECT_LENGTH } from '../transmission/limits.ts'
 import { inParts, isTooLong, maxPayload } from '../transmission/parts.ts'
 import type { Command, Status } from '../transmission/pending-request.ts'
-import { lateTargets, readTargets } from '../transmission/read-target.ts'
+import { DROPPED, lateTargets, readTargets, type TargetOf } from '../transmission/read-target.ts'
 
 /** Who sends requests. */
 export interface Requester {
@@ -34,6 +34,8 @@ export type ReadBuffers = readonly Buffer[] | (() => Buffer)
 export interface DiskIO {
   /** Fills the buffers, which are `length` bytes long together. */
   read(offset: number, length: number, buffers: ReadBuffers, cancellation?: Cancellation): Promise<void>
+  /** As `read`, and drops what comes. */
+  readAndDrop(offset: number, length: number, cancellation?: Cancellation): Promise<void>
   /** @param flags NBD_CMD_FLAG_... */
   write(offset: number, data: Buffer, flags: number, cancellation?: Cancellation): Promise<void>
   /** As `write`, of `length` bytes of a file. */
@@ -65,14 +67,27 @@ export class AlignedIO implements DiskIO {
     buffers: ReadBuffers,
     cancellation?: Cancellation
   ): Promise<void> {
-    checkCommand({ type: NBD_CMD_READ, flags: 0, offset, length }, this.#requester.negotiated)
     const targetOf = typeof buffers === 'function' ? lateTargets(buffers) : readTargets(buffers)
+    await this.#read(offset, length, targetOf, cancellation)
+  }
+
+  async #read(
+    offset: number,
+    length: number,
+    targetOf: TargetOf,
+    cancellation: Cancellation | undefined
+  ): Promise<void> {
+    checkCommand({ type: NBD_CMD_READ, flags: 0, offset, length }, this.#requester.negotiated)
     await inParts(length, this.#maxPayload, (at, size) =>
       this.#requester.request(
         { type: NBD_CMD_READ, flags: 0, offset: offset + at, length: size, target: targetOf(at) },
         cancellation
       )
     )
+  }
+
+  async readAndDrop(offset: number, length: number, cancellation?: Cancellation): Promise<void> {
+    await this.#read(offset, length, () => DROPPED, cancellation)
   }
 
   write(offset: number, data: Buffer, flags: number, cancellation?: Cancellation): Promise<void> {

@@ -48,6 +48,11 @@ export class WidenedIO implements DiskIO {
     await this.#aligned.read(start, end - start, [before, ...middle, behind], cancellation)
   }
 
+  async readAndDrop(offset: number, length: number, cancellation?: Cancellation): Promise<void> {
+    const { start, end } = this.#blocksOf({ type: NBD_CMD_READ, flags: 0, offset, length })
+    await this.#aligned.readAndDrop(start, end - start, cancellation)
+  }
+
   async write(offset: number, data: Buffer, flags: number, cancellation?: Cancellation): Promise<void> {
     const command = { type: NBD_CMD_WRITE, flags, offset, length: data.length }
     const blocks = this.#blocksOf(command)

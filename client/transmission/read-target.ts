@@ -6,7 +6,8 @@ export const MIN_DIRECT = 16 * 1024
 
 /** Data that may be received straight to where they belong. */
 export interface DirectData {
-  memory: Memory
+  /** Undefined when nobody wants them. */
+  memory: Memory | undefined
   at: number
   length: number
 }
@@ -18,6 +19,13 @@ export interface ReadTarget {
   zero(start: number, end: number): void
   /** Where up to `length` bytes from `at` on can be received in place; undefined when that is not worth it. */
   direct(at: number, length: number): DirectData | undefined
+}
+
+/** Nobody wants the data. */
+export const DROPPED: ReadTarget = {
+  write: () => undefined,
+  zero: () => undefined,
+  direct: (_at, length) => (length < MIN_DIRECT ? undefined : { memory: undefined, at: 0, length })
 }
 
 /** A part of a call's buffers for each request that the call is split into, `start` being relative to the call. */

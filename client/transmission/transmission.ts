@@ -192,7 +192,9 @@ export class Transmission {
         )
       }
       this.#consume()
-      yield* this.#receiveDirect()
+      const large = yield* this.#receiveDirect()
+      this.#channel.expectLarge(large)
+      if (large) this.#reader.expectLarge()
     }
   }
 
@@ -207,18 +209,22 @@ export class Transmission {
     }
   }
 
-  /** Long data, as far as they are to go somewhere. */
-  *#receiveDirect(): CoroutineFn {
+  /** Long data, as far as somebody waits for them. @returns whether there were any */
+  *#receiveDirect(): CoroutineFn<boolean> {
     const parser = this.#parser
+    let any = false
     for (let direct = parser.direct; direct; direct = parser.direct) {
+      any = true
+      this.#channel.expectLarge(true)
       const { memory, at, length } = direct
-      const n = this.#reader.readNow(memory, at, at + length)
+      const n = memory ? this.#reader.readNow(memory, at, at + length) : this.#reader.dropNow(length)
       if (n === 0)
         throw new NBDError('transport', 'the server closed the connection in the middle of a reply')
       // While we wait, the call may be given up.
       if (n === QIO_CHANNEL_ERR_BLOCK) yield* this.#channel.yield('in')
       else parser.directReceived(n)
     }
+    return any
   }
 
   #begin(connection: SharedConnection, socket: QIOChannelSocket): SharedConnection {

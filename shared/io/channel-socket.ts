@@ -64,13 +64,15 @@ export class QIOChannelSocket extends QIOChannel {
     super()
     this.#fd = fd
     this.features = isUnixSocket(fd) ? UNIX_FEATURES : FEATURES
+    // It asks for memory before there is a reader, too.
+    const buffer = (): Buffer => (this.#in as SocketReader | undefined)?.target ?? receiveWindow().target
     // @types/node knows `onread` for net.connect only.
     const options: net.SocketConstructorOpts & { onread: net.OnReadOpts } = {
       fd,
       readable: true,
       writable: true,
       allowHalfOpen: true,
-      onread: { buffer: receiveWindow().target, callback: (n) => this.#in.onRead(n) }
+      onread: { buffer, callback: (n) => this.#in.onRead(n) }
     }
     this.#socket = new net.Socket(options)
     // It reads from the beginning, if it is let.
@@ -155,6 +157,14 @@ export class QIOChannelSocket extends QIOChannel {
 
   readv(iov: readonly IOVec[]): number {
     return this.#in.readv(iov)
+  }
+
+  override drop(length: number): number {
+    return this.#in.drop(length)
+  }
+
+  override expectLarge(on: boolean): void {
+    this.#in.expectsLarge = on
   }
 
   writev(iov: readonly IOVec[], more = false): number {

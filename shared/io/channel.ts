@@ -10,10 +10,14 @@
  */
 import type { CoroutineFn } from '../coroutine/coroutine.ts'
 import { NBDError } from '../errors/nbd-error.ts'
-import type { Memory } from '../syscall/memory.ts'
+import { Memory } from '../syscall/memory.ts'
 
 /** Result of a transfer that would have to wait. @see QIO_CHANNEL_ERR_BLOCK */
 export const QIO_CHANNEL_ERR_BLOCK = -2
+
+/** What is dropped at a time. */
+const SCRATCH_SIZE = 64 * 1024
+let scratch: Memory | undefined
 
 /** What a channel may be able to do beyond its interface. `poll`: bytes are seen without a turn of the loop. @see QIOChannelFeature */
 export type QIOChannelFeature =
@@ -93,6 +97,25 @@ export abstract class QIOChannel {
    * @see qio_channel_close
    */
   abstract close(): Promise<void>
+
+  /**
+   * As `readv`, of up to `length` bytes that nobody wants.
+   *
+   * @returns bytes, 0 at the end of the stream, or QIO_CHANNEL_ERR_BLOCK
+   * @throws NBDError of kind `transport`
+   */
+  drop(length: number): number {
+    scratch ??= Memory.allocate(SCRATCH_SIZE)
+    return this.readv([{ memory: scratch, start: 0, end: Math.min(length, SCRATCH_SIZE) }])
+  }
+
+  /**
+   * Whether what comes next is likely long, and shall mostly be read by other means than what `yield` waits with. Changes
+   * nothing on channels that wait without reading.
+   */
+  expectLarge(_on: boolean): void {
+    // Nothing is read too soon.
+  }
 
   /** While on, small writes wait to be sent together. Does nothing on channels that send what they get. @see qio_channel_set_cork */
   setCork(_on: boolean): void {

@@ -11,6 +11,9 @@ export const WINDOW_SIZE = 256 * 1024
 /** Where a receive by node:net puts them; in front of it is room for what was not consumed before. */
 export const WINDOW_OFFSET = WINDOW_SIZE
 
+/** What is received of a message that is likely large. */
+export const BEGINNING = 1024
+
 export class ReceiveWindow {
   readonly memory = Memory.allocate(WINDOW_OFFSET + 2 * WINDOW_SIZE)
   /** First byte not consumed. */
@@ -19,6 +22,9 @@ export class ReceiveWindow {
   end = WINDOW_OFFSET
   /** What node:net reads into. */
   readonly target = this.memory.buffer.subarray(WINDOW_OFFSET, WINDOW_OFFSET + WINDOW_SIZE)
+
+  /** The same, of a message that is likely large: its header, and that of a few small ones if it is not. */
+  readonly beginning = this.target.subarray(0, BEGINNING)
 
   get length(): number {
     return this.end - this.start

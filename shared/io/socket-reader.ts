@@ -10,6 +10,7 @@ import type * as net from 'node:net'
 import { AioContext } from '../aio/aio-context.ts'
 import { Coroutine, type CoroutineFn } from '../coroutine/coroutine.ts'
 import { bugError, type NBDError } from '../errors/nbd-error.ts'
+import { Drain } from '../syscall/drain.ts'
 import { recvWithFds } from '../syscall/fd-pass.ts'
 import { EAGAIN } from '../syscall/libc.ts'
 import { recv } from '../syscall/socket.ts'
@@ -22,6 +23,9 @@ export class SocketReader {
   readonly #fd: number
   readonly #socket: net.Socket
   readonly #window: ReceiveWindow = receiveWindow()
+  /** What comes next is likely long: what its beginning is waited for by leaves the rest in the socket. */
+  expectsLarge = false
+  #drain: Drain | undefined
   /** Others read the same socket, too. */
   #shares = false
   /** Part of the window that node:net has just filled, while the coroutine that waited for it runs. */
@@ -66,6 +70,23 @@ export class SocketReader {
       if (n < end - start) break
     }
     return total
+  }
+
+  /** Where node:net is to read to. */
+  get target(): Buffer {
+    return this.expectsLarge ? this.#window.beginning : this.#window.target
+  }
+
+  /** @returns as `readv` @throws NBDError of kind `transport`; of kind `request` (EMFILE) */
+  drop(length: number): number {
+    if (this.#closed) throw closedError()
+    // In the place where they are.
+    if (this.#filledEnd > this.#filledStart)
+      return this.#takeFilled(this.#window.memory.buffer, this.#filledStart, this.#filledStart + length)
+    if (this.#aside) return this.#skipAside(this.#aside, length)
+    if (this.#error) throw this.#error
+    if (this.#ended || this.#socket.destroyed) return 0
+    return this.#received((this.#drain ??= new Drain()).drop(this.#fd, length))
   }
 
   /** @see QIOChannelSocket.readvFds */
@@ -144,6 +165,8 @@ export class SocketReader {
   /** Nobody reads any more; what was received is dropped. */
   close(): void {
     this.#closed = true
+    this.#drain?.close()
+    this.#drain = undefined
     this.#stopReading()
     this.#aside = undefined
     this.#filledStart = this.#filledEnd = 0
@@ -156,7 +179,11 @@ export class SocketReader {
     if (this.#aside) return this.#takeAside(buffer, start, end)
     if (this.#error) throw this.#error
     if (this.#ended || this.#socket.destroyed) return 0
-    const n = recv(this.#fd, address + start, end - start)
+    return this.#received(recv(this.#fd, address + start, end - start))
+  }
+
+  /** @param n as of `recv` @returns as of `readv` */
+  #received(n: number): number {
     if (n === -EAGAIN) return QIO_CHANNEL_ERR_BLOCK
     if (n < 0) throw transportError('receiving', -n)
     if (n === 0) this.#ended = true
@@ -180,7 +207,12 @@ export class SocketReader {
 
   #takeAside(buffer: Buffer, start: number, end: number): number {
     const aside = this.#aside!
-    const n = aside.copy(buffer, start, 0, Math.min(end - start, aside.length))
+    aside.copy(buffer, start, 0, end - start)
+    return this.#skipAside(aside, end - start)
+  }
+
+  #skipAside(aside: Buffer, length: number): number {
+    const n = Math.min(aside.length, length)
     this.#aside = n === aside.length ? undefined : aside.subarray(n)
     return n
   }

@@ -9,16 +9,13 @@ import { NBDError } from '../errors/nbd-error.ts'
 import { Memory } from '../syscall/memory.ts'
 import { QIO_CHANNEL_ERR_BLOCK, type IOVec, type QIOChannel } from './channel.ts'
 import { MessageWait } from './message-wait.ts'
-import { receiveWindow, WINDOW_OFFSET, WINDOW_SIZE } from './receive-window.ts'
+import { BEGINNING, receiveWindow, WINDOW_OFFSET, WINDOW_SIZE } from './receive-window.ts'
 
 /** What `discard` reads at a time. */
 const DISCARD_SIZE = 64 * 1024
 
 /** From here on, in bytes, a receive has brought payload, and the peer is likely still sending. */
 const MUCH = 64 * 1024
-
-/** What is received of a message that is likely large, in bytes: its header, and that of a few small ones if it is not. */
-const BEGINNING = 1024
 
 /** `receive` was woken without bytes. */
 export const WOKEN = -1
@@ -212,6 +209,15 @@ export class WindowReader {
     const aside = this.#aside
     if (!aside) return this.#ended ? 0 : this.channel.readv([{ memory, start, end }])
     const n = aside.copy(memory.buffer, start, 0, Math.min(aside.length, end - start))
+    this.#aside = n === aside.length ? undefined : aside.subarray(n)
+    return n
+  }
+
+  /** As `readNow`, of up to `length` bytes that nobody wants. @throws NBDError of kind `transport` */
+  dropNow(length: number): number {
+    const aside = this.#aside
+    if (!aside) return this.#ended ? 0 : this.channel.drop(length)
+    const n = Math.min(aside.length, length)
     this.#aside = n === aside.length ? undefined : aside.subarray(n)
     return n
   }

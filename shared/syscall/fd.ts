@@ -11,6 +11,7 @@ const lseek = declare('int64_t lseek(int fd, int64_t offset, int whence)')
 const F_GETFL = 3
 const F_SETFL = 4
 const F_DUPFD_CLOEXEC = 1030
+const F_SETPIPE_SZ = 1031
 const O_ACCMODE = 3
 const O_NONBLOCK = 0o4000
 const SEEK_SET = 0
@@ -49,6 +50,15 @@ export function accessMode(fd: number): number {
 export function setBlocking(fd: number): void {
   const flags = fcntl(fd, F_GETFL, 0)
   if (flags < 0 || fcntl(fd, F_SETFL, flags & ~O_NONBLOCK) < 0) throw systemError(errno(), 'fcntl')
+}
+
+/**
+ * Lets a pipe hold so many bytes, if the system grants that.
+ *
+ * @see fcntl(2), F_SETPIPE_SZ
+ */
+export function setPipeSize(fd: number, size: number): void {
+  fcntl(fd, F_SETPIPE_SZ, size)
 }
 
 /**

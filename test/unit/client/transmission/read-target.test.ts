@@ -30,9 +30,9 @@ void t.test('readTargets - long data are received in place, up to the end of a b
   t.equal(target.direct(0, 100_000), undefined, 'too little')
   const direct = target.direct(6, 100_000)
   t.strictSame([direct?.at, direct?.length], [0, 2 * MIN_DIRECT])
-  t.equal(direct?.memory.buffer, one)
+  t.equal(direct?.memory?.buffer, one)
   const second = target.direct(6 + 2 * MIN_DIRECT + 100, 20_000)
-  t.strictSame([second?.at, second?.length, second?.memory.buffer === other], [100, 20_000, true])
+  t.strictSame([second?.at, second?.length, second?.memory?.buffer === other], [100, 20_000, true])
   t.equal(target.direct(6 + 2 * MIN_DIRECT + 100, MIN_DIRECT - 1), undefined)
 })
 

@@ -1,0 +1,63 @@
+/**
+ * Taking bytes out of a socket that nobody wants: they are not copied here, but pass through a pipe to /dev/null, which
+ * frees their pages.
+ */
+import * as fs from 'node:fs'
+import { closeFd, setPipeSize } from './fd.ts'
+import { declare, EINTR, errno } from './libc.ts'
+import { createPipe } from './pipe.ts'
+
+const splice_ = declare(
+  'int64_t splice(int from, uintptr_t offset, int to, uintptr_t toOffset, size_t length, unsigned int flags)'
+)
+const SPLICE_F_NONBLOCK = 2
+
+/** As much as the system grants everybody. A pipe takes so many pages, however little of each is used. */
+const PIPE_SIZE = 1024 * 1024
+
+/** @returns bytes, 0 at the end of the stream, or the errno as a negative number @see splice(2) */
+function splice(from: number, to: number, length: number): number {
+  for (;;) {
+    const n = splice_(from, 0, to, 0, length, SPLICE_F_NONBLOCK)
+    if (n >= 0) return n
+    const e = errno()
+    if (e !== EINTR) return -e
+  }
+}
+
+export class Drain {
+  readonly #pipe: { readFd: number; writeFd: number }
+  readonly #nowhere: number
+
+  /** @throws NBDError of kind `request` (EMFILE), or what opening throws */
+  constructor() {
+    this.#nowhere = fs.openSync('/dev/null', 'w')
+    try {
+      this.#pipe = createPipe()
+    } catch (error) {
+      closeFd(this.#nowhere)
+      throw error
+    }
+    // Where it stays smaller, it takes more calls.
+    setPipeSize(this.#pipe.writeFd, PIPE_SIZE)
+  }
+
+  /**
+   * Drops what a socket has, up to `length` bytes, without waiting.
+   *
+   * @returns bytes, 0 at the end of the stream, or the errno as a negative number, -EAGAIN when there are none
+   */
+  drop(socket: number, length: number): number {
+    const n = splice(socket, this.#pipe.writeFd, length)
+    for (let left = n; left > 0;) {
+      const gone = splice(this.#pipe.readFd, this.#nowhere, left)
+      if (gone < 0) return gone
+      left -= gone
+    }
+    return n
+  }
+
+  close(): void {
+    for (const fd of [this.#pipe.readFd, this.#pipe.writeFd, this.#nowhere]) closeFd(fd)
+  }
+}
