@@ -20,7 +20,9 @@ const packages = {
   e2fsck: 'e2fsprogs',
   certtool: 'gnutls-bin',
   strace: 'strace',
-  'systemd-socket-activate': 'systemd'
+  'systemd-socket-activate': 'systemd',
+  // A kernel with modules that this machine's may lack: test/helpers/kernel-guest.ts boots it. Debian has it for PCs only.
+  ...(process.arch === 'x64' ? { 'linux.uml': 'user-mode-linux', modprobe: 'kmod' } : {})
 }
 
 export const peers = Object.keys(packages)

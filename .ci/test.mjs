@@ -10,7 +10,7 @@ import { TapResults } from './tap-results.mjs'
 
 const root = path.join(import.meta.dirname, '..')
 const args = process.argv.slice(2)
-const everything = ['unit', 'style', 'conformance', 'integration', 'interop', 'fault', 'stress']
+const everything = ['unit', 'style', 'conformance', 'integration', 'interop', 'guest', 'fault', 'stress']
 const node = args[0] === '--node' ? args.splice(0, 2)[1] : process.execPath
 
 await bundleIfOlder()

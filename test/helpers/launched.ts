@@ -21,16 +21,20 @@ export class Launched {
   stderr = ''
   #listeners = new Set<() => void>()
 
-  /** @param fds that it has from 3 on; they stay the caller's */
+  /**
+   * @param fds that it has from 3 on; they stay the caller's
+   * @param stdin 'pipe' for one that the test writes to, by `child.stdin`
+   */
   constructor(
     t: Scope,
     command: string,
     args: string[],
     env: Record<string, string> = {},
-    fds: readonly number[] = []
+    fds: readonly number[] = [],
+    stdin: 'ignore' | 'pipe' = 'ignore'
   ) {
     const [program, ...rest] = [...withParent, command, ...args]
-    const stdio = ['ignore', 'pipe', 'pipe', ...fds] as const
+    const stdio = [stdin, 'pipe', 'pipe', ...fds] as const
     this.child = spawn(program!, rest, { stdio: [...stdio], env: { ...process.env, ...env } })
     this.child.stdout!.setEncoding('utf8').on('data', (text: string) => this.#add('stdout', text))
     this.child.stderr!.setEncoding('utf8').on('data', (text: string) => this.#add('stderr', text))
@@ -56,7 +60,7 @@ export class Launched {
   }
 
   /** First match in what the process printed; an error with all its output when it ends before. */
-  async output(stream: 'stdout' | 'stderr', pattern: RegExp): Promise<RegExpExecArray> {
+  async output(stream: 'stdout' | 'stderr', pattern: RegExp, timeoutMs?: number): Promise<RegExpExecArray> {
     const match = new Promise<RegExpExecArray>((resolve, reject) => {
       const look = (): void => {
         const found = pattern.exec(this[stream])
@@ -68,7 +72,7 @@ export class Launched {
       this.#listeners.add(look)
       look()
     })
-    return within(`${pattern} in its ${stream}`, match)
+    return within(`${pattern} in its ${stream}`, match, timeoutMs)
   }
 
   /** Sends a signal and waits for the end. */
