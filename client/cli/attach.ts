@@ -19,6 +19,8 @@ export async function attach(args: AttachArguments): Promise<number> {
   const uri = parseUri(args.uri!)
   // The kernel reads and writes the socket itself, and would do so in the clear.
   if (uri.tls) throw configError("the kernel's NBD client has no TLS")
+  // Newer kernels refuse all others, without saying why.
+  if ('cid' in uri.address) throw configError("the kernel's NBD client takes TCP and Unix sockets only")
   const socket = NetlinkSocket.open(NETLINK_GENERIC)
   try {
     const kernel = new KernelClient(socket)

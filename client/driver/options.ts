@@ -14,7 +14,14 @@ import type { NodeOptions } from '../../shared/block/driver-registry.ts'
 import { stringProblem } from '../../shared/protocol/string.ts'
 import type { UserObject } from '../../shared/object/object-type.ts'
 import { TLSCredsObject } from '../../shared/object/tls-creds.ts'
-import { NBD_DEFAULT_PORT, parseUri, type NBDAddress, type NBDUri } from '../../shared/protocol/uri.ts'
+import {
+  MAX_TCP_PORT,
+  MAX_VSOCK_PORT,
+  NBD_DEFAULT_PORT,
+  parseUri,
+  type NBDAddress,
+  type NBDUri
+} from '../../shared/protocol/uri.ts'
 import type { TLSParameters } from '../../shared/protocol/uri-tls.ts'
 
 /** @see BlockdevOptionsNbd in QEMU's qapi/block-core.json */
@@ -41,13 +48,15 @@ export interface NbdOptions extends NodeOptions {
 
 /** @see SocketAddress in QEMU's qapi/sockets.json */
 export interface NbdServerAddress {
-  type: 'inet' | 'unix'
+  type: 'inet' | 'unix' | 'vsock'
   /** For `inet`. */
   host?: string
-  /** For `inet`; 10809 if not given. */
+  /** For `inet` and `vsock`; 10809 if not given. */
   port?: number
   /** For `unix`; a name in the abstract namespace begins with a NUL. */
   path?: string
+  /** For `vsock`: a virtual machine's number; 2 for the host. */
+  cid?: number
 }
 
 /** As long as a timer of Node's can be. */
@@ -56,10 +65,11 @@ const MAX_SECONDS = 2 ** 21
 export const nbdOptions = {
   server: required(
     object({
-      type: required(oneOf('inet', 'unix')),
+      type: required(oneOf('inet', 'unix', 'vsock')),
       host: string,
-      port: integer(1, 65535),
-      path: string
+      port: integer(1, MAX_VSOCK_PORT),
+      path: string,
+      cid: integer(0, MAX_VSOCK_PORT)
     })
   ),
   export: text,
@@ -73,14 +83,13 @@ export const nbdOptions = {
 /** @throws NBDError of kind `config` */
 export function parseNbdFilename(filename: string): NbdOptions {
   const { address, exportName, tls } = parseUri(filename)
-  const options = { driver: 'nbd', server: serverAddress(filename, address), export: exportName } as const
+  const options = { driver: 'nbd', server: serverAddress(address), export: exportName } as const
   return tls ? { ...options, tls } : options
 }
 
-function serverAddress(filename: string, address: NBDAddress): NbdServerAddress {
+function serverAddress(address: NBDAddress): NbdServerAddress {
   if ('path' in address) return { type: 'unix', path: address.path }
-  if ('cid' in address) throw configError(`cannot open '${filename}': vsock is not supported`)
-  return { type: 'inet', ...address }
+  return { type: 'cid' in address ? 'vsock' : 'inet', ...address }
 }
 
 /** What the options name. @throws NBDError of kind `config` */
@@ -104,14 +113,28 @@ function tlsOf({ tls, 'tls-creds': creds, 'tls-hostname': hostname }: NbdOptions
   return { ...creds.parameters, ...(hostname === undefined ? {} : { hostname }) }
 }
 
-function addressOf({ type, host, port, path }: NbdServerAddress): NBDAddress {
-  if (type === 'unix') {
-    if (path === undefined) throw configError("server: 'path' is missing")
-    if (host !== undefined || port !== undefined)
-      throw configError("server: type=unix has no 'host' and 'port'")
-    return { path }
+/** What each type of address has. */
+const members = { inet: ['host', 'port'], unix: ['path'], vsock: ['cid', 'port'] } as const
+
+function addressOf(server: NbdServerAddress): NBDAddress {
+  const { type, port = NBD_DEFAULT_PORT } = server
+  const known: readonly string[] = ['type', ...members[type]]
+  for (const [name, value] of Object.entries(server)) {
+    if (value !== undefined && !known.includes(name))
+      throw configError(`server: type=${type} has no '${name}'`)
   }
-  if (host === undefined) throw configError("server: 'host' is missing")
-  if (path !== undefined) throw configError("server: type=inet has no 'path'")
-  return { host, port: port ?? NBD_DEFAULT_PORT }
+  if (type === 'unix') return { path: given(server, 'path') }
+  if (type === 'vsock') return { cid: given(server, 'cid'), port }
+  const host = given(server, 'host')
+  if (port <= MAX_TCP_PORT) return { host, port }
+  throw configError(`server.port: '${port}' is not a number from 1 to ${MAX_TCP_PORT}`)
+}
+
+function given<K extends keyof NbdServerAddress>(
+  server: NbdServerAddress,
+  name: K
+): NonNullable<NbdServerAddress[K]> {
+  const value = server[name]
+  if (value === undefined) throw configError(`server: '${name}' is missing`)
+  return value
 }

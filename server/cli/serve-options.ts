@@ -6,7 +6,8 @@ import { parseSize } from '../../shared/config/size.ts'
 import { loadServerCreds } from '../../shared/io/tls-creds.ts'
 import { LOG_LEVELS } from '../../shared/log/log.ts'
 import { NBD_MAX_BUFFER_SIZE } from '../../shared/protocol/limits.ts'
-import { NBD_DEFAULT_PORT } from '../../shared/protocol/uri.ts'
+import { MAX_TCP_PORT, NBD_DEFAULT_PORT } from '../../shared/protocol/uri.ts'
+import { VMADDR_CID_ANY } from '../../shared/syscall/vsock.ts'
 import type { ImageOptions } from '../../shared/block/open-image.ts'
 import { GRAPH_OPTIONS } from './graph-steps.ts'
 import { activatedSockets } from '../listener/activation.ts'
@@ -15,6 +16,8 @@ import type { TLSPolicy } from '../negotiation/tls-policy.ts'
 import type { ExportOptions, NBDServerOptions } from '../nbd-server.ts'
 
 const MAX_CONNECTIONS = 65536
+/** The highest number means any port. */
+const MAX_VSOCK_PORT = 0xfffffffe
 const MAX_IOTHREADS = 64
 const MAX_IN_FLIGHT = 1024 * 1024 * 1024
 
@@ -74,7 +77,7 @@ export const serveOptions = {
     type: 'string',
     requiresArg: true,
     defaultDescription: String(NBD_DEFAULT_PORT),
-    describe: 'TCP port; 0 for any free one'
+    describe: 'Port of TCP, or of vsock; 0 for any free one'
   },
   socket: {
     alias: 'k',
@@ -82,6 +85,7 @@ export const serveOptions = {
     requiresArg: true,
     describe: 'Listen on this Unix socket, not on TCP'
   },
+  vsock: { type: 'boolean', describe: 'Listen on vsock (virtual machines, and their host), not on TCP' },
   shared: {
     alias: 'e',
     type: 'string',
@@ -257,10 +261,13 @@ export const exportOptions = (args: ServeArguments): ExportOptions & { name: str
 /** Where to listen, when no socket was passed. @throws NBDError of kind `config` */
 export function listenAddress({
   socket,
+  vsock = false,
   bind = DEFAULT_HOST,
   port = String(NBD_DEFAULT_PORT)
 }: ServeArguments): ListenAddress {
-  const number = parseInteger(port, '--port', 0, 65535)
+  if (vsock && socket !== undefined) throw configError('--vsock and --socket do not go together')
+  const number = parseInteger(port, '--port', 0, vsock ? MAX_VSOCK_PORT : MAX_TCP_PORT)
+  if (vsock) return { cid: VMADDR_CID_ANY, port: number }
   if (socket !== undefined) return { path: nonEmpty(socket, '--socket: which path?') }
   return { host: nonEmpty(bind, '--bind: which address? (0.0.0.0 for all)'), port: number }
 }

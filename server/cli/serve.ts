@@ -6,7 +6,8 @@ import { openImage } from '../../shared/block/open-image.ts'
 import { configError } from '../../shared/errors/nbd-error.ts'
 import { reason } from '../../shared/errors/system-error.ts'
 import { log, setLogLevel } from '../../shared/log/log.ts'
-import { formatTcpUri, formatUnixUri } from '../../shared/protocol/uri.ts'
+import { formatTcpUri, formatUnixUri, formatUri } from '../../shared/protocol/uri.ts'
+import { localCid } from '../../shared/syscall/vsock.ts'
 import { printable } from '../../shared/config/printable.ts'
 import { formatSize } from '../../shared/config/size.ts'
 import { takeActivatedSockets } from '../listener/activation.ts'
@@ -118,6 +119,10 @@ function untilEnd(server: NBDServer, persistent: boolean): Promise<number> {
 
 function uri(address: ListenAddress, listener: NBDListener, exportName: string, tls: boolean): string {
   if ('path' in address) return formatUnixUri(fs.realpathSync(address.path), exportName, tls)
+  if ('cid' in address) {
+    const reached = { cid: localCid(), port: listener.port! }
+    return formatUri({ address: reached, exportName, ...(tls ? { tls: {} } : {}) })
+  }
   const everywhere = address.host === '0.0.0.0' || address.host === '::'
   return formatTcpUri(everywhere ? 'localhost' : address.host, listener.port!, exportName, tls)
 }

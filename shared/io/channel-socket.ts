@@ -1,5 +1,5 @@
 /**
- * A connected stream socket (TCP or Unix) in the loop of the thread that opened it.
+ * A connected stream socket (TCP, Unix or vsock) in the loop of the thread that opened it.
  *
  * Every transfer first tries the system call; only when that would have to wait does node:net wait, in this thread's loop,
  * and the coroutine with it. How, differs between the ways in and out: see `SocketReader` and `SocketWriter`.
@@ -14,7 +14,7 @@ import { Coroutine, type CoroutineFn } from '../coroutine/coroutine.ts'
 import { bugError, NBDError } from '../errors/nbd-error.ts'
 import { reason } from '../errors/system-error.ts'
 import { duplicateFd } from '../syscall/fd.ts'
-import { isUnixSocket, setSendBuffer, setTcpCork, shutdownSocket } from '../syscall/socket.ts'
+import { AF_UNIX, setSendBuffer, setTcpCork, shutdownSocket, socketFamily } from '../syscall/socket.ts'
 import {
   QIOChannel,
   type IOCondition,
@@ -22,6 +22,7 @@ import {
   type QIOChannelFeature,
   type ShutdownMode
 } from './channel.ts'
+import { openForLoop } from './open-for-loop.ts'
 import { receiveWindow } from './receive-window.ts'
 import { SocketReader } from './socket-reader.ts'
 import { SocketWriter } from './socket-writer.ts'
@@ -63,7 +64,7 @@ export class QIOChannelSocket extends QIOChannel {
   constructor(fd: number) {
     super()
     this.#fd = fd
-    this.features = isUnixSocket(fd) ? UNIX_FEATURES : FEATURES
+this.features = socketFamily(fd) === AF_UNIX ? UNIX_FEATURES : FEATURES
     // It asks for memory before there is a reader, too.
     const buffer = (): Buffer => (this.#in as SocketReader | undefined)?.target ?? receiveWindow().target
     // @types/node knows `onread` for net.connect only.
@@ -74,7 +75,7 @@ export class QIOChannelSocket extends QIOChannel {
       allowHalfOpen: true,
       onread: { buffer, callback: (n) => this.#in.onRead(n) }
     }
-    this.#socket = new net.Socket(options)
+    this.#socket = openForLoop(fd, () => new net.Socket(options))
     // It reads from the beginning, if it is let.
     this.#socket.pause()
     this.#closed = new Promise((resolve) => this.#socket.once('close', () => resolve()))

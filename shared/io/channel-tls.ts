@@ -26,6 +26,7 @@ import {
   type ShutdownMode
 } from './channel.ts'
 import { IOWaiters } from './io-waiters.ts'
+import { openForLoop } from './open-for-loop.ts'
 import type { TLSCreds } from './tls-creds.ts'
 import { startClientHandshake, startServerHandshake, tlsError, type Peer } from './tls-handshake.ts'
 import { closedError } from './transport-errors.ts'
@@ -283,7 +284,7 @@ export class QIOChannelTLS extends QIOChannel {
 }
 
 function socketOf({ fd, unread }: DetachedSocket): net.Socket {
-  const socket = new net.Socket({ fd, readable: true, writable: true })
+  const socket = openForLoop(fd, () => new net.Socket({ fd, readable: true, writable: true }))
   socket.setNoDelay(true)
   socket.pause()
   if (unread.length > 0) socket.unshift(unread)

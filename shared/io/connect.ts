@@ -1,7 +1,7 @@
 /**
- * Connecting to a server, on TCP or a Unix socket.
+ * Connecting to a server, on TCP, a Unix socket or vsock.
  *
- * node:net resolves the name and connects (it knows about several addresses of one host); the descriptor then goes to
+ * Of the first two, node:net resolves the name and connects (it knows about several addresses of one host); the descriptor then goes to
  * a channel, because node:net cannot give up a socket of its own. The server speaks first, so what matters is that
  * node:net reads nothing of it: a byte that it had read would be lost. It reads nothing, because it starts to read
  * only behind the event 'connect', in the same call; and in the listener of that event the descriptor is duplicated
@@ -34,8 +34,8 @@ export async function connectSocket(
   signal?: AbortSignal
 ): Promise<QIOChannelSocket> {
   if ('cid' in address) {
-    // libuv knows TCP and Unix sockets: it opens no other kind of descriptor.
-    throw new NBDError('config', 'vsock is not supported: Node.js cannot wait for such a socket')
+    const { connectedVsock } = await import('./connect-vsock.ts')
+    return new QIOChannelSocket(await connectedVsock(address, timeoutMs, signal))
   }
   if ('path' in address && Buffer.byteLength(address.path) > MAX_PATH) {
     throw new NBDError('config', `the path of a socket is at most ${MAX_PATH} bytes long`)

@@ -92,9 +92,9 @@ const schemes = new Map(
   ])
 )
 
-const MAX_TCP_PORT = 65535
+export const MAX_TCP_PORT = 65535
 /** Also of a CID. */
-const MAX_VSOCK_PORT = 0xffffffff
+export const MAX_VSOCK_PORT = 0xffffffff
 
 /**
  * Reads an NBD URI.

@@ -3,6 +3,7 @@ import { declare, errno } from './libc.ts'
 import { systemError } from '../errors/system-error.ts'
 
 const fcntl = declare('int fcntl(int fd, int command, int argument)')
+const dup3 = declare('int dup3(int fd, int place, int flags)')
 const close = declare('int close(int fd)')
 const memfd_create = declare('int memfd_create(const char *name, unsigned int flags)')
 
@@ -14,6 +15,7 @@ const F_DUPFD_CLOEXEC = 1030
 const F_SETPIPE_SZ = 1031
 const O_ACCMODE = 3
 const O_NONBLOCK = 0o4000
+const O_CLOEXEC = 0o2000000
 const SEEK_SET = 0
 const MFD_CLOEXEC = 1
 
@@ -27,6 +29,17 @@ export function duplicateFd(fd: number): number {
   const copy = fcntl(fd, F_DUPFD_CLOEXEC, 0)
   if (copy < 0) throw systemError(errno(), 'dup')
   return copy
+}
+
+/**
+ * Makes a descriptor one of another open file, closed on exec, instead of what it was.
+ *
+ * @param fd stays open
+ * @throws NBDError of kind `request` (EBADF)
+ * @see dup3(2)
+ */
+export function replaceFd(place: number, fd: number): void {
+  if (dup3(fd, place, O_CLOEXEC) < 0) throw systemError(errno(), 'dup3')
 }
 
 /**
@@ -47,9 +60,14 @@ export function accessMode(fd: number): number {
  *
  * @throws NBDError of kind `request` (EBADF)
  */
-export function setBlocking(fd: number): void {
+export const setBlocking = (fd: number): void => setFlags(fd, (flags) => flags & ~O_NONBLOCK)
+
+/** Gives a descriptor O_NONBLOCK. @throws NBDError of kind `request` (EBADF) */
+export const setNonBlocking = (fd: number): void => setFlags(fd, (flags) => flags | O_NONBLOCK)
+
+function setFlags(fd: number, change: (flags: number) => number): void {
   const flags = fcntl(fd, F_GETFL, 0)
-  if (flags < 0 || fcntl(fd, F_SETFL, flags & ~O_NONBLOCK) < 0) throw systemError(errno(), 'fcntl')
+  if (flags < 0 || fcntl(fd, F_SETFL, change(flags)) < 0) throw systemError(errno(), 'fcntl')
 }
 
 /**

@@ -151,7 +151,9 @@ const SO_TYPE = 3
 const SO_SNDBUF = 7
 const SO_ACCEPTCONN = 30
 const SO_DOMAIN = 39
-const AF_UNIX = 1
+/** Families of sockets. @see address_families(7) */
+export const AF_UNIX = 1
+export const AF_VSOCK = 40
 const AF_INET = 2
 const AF_INET6 = 10
 const SOCK_STREAM = 1
@@ -164,12 +166,12 @@ function numericOption(fd: number, name: number): number | undefined {
   return failed ? undefined : socketOption.buffer.readInt32LE(0)
 }
 
-/** Whether it is a Unix socket. */
-export const isUnixSocket = (fd: number): boolean => numericOption(fd, SO_DOMAIN) === AF_UNIX
+/** What kind of socket it is: an AF_*; undefined for what is no socket. @see socket(7), SO_DOMAIN */
+export const socketFamily = (fd: number): number | undefined => numericOption(fd, SO_DOMAIN)
 
 /** Whether it is a TCP or Unix socket that connections can be accepted from. */
 export const isListening = (fd: number): boolean =>
-  [AF_UNIX, AF_INET, AF_INET6].includes(numericOption(fd, SO_DOMAIN) ?? -1) &&
+  [AF_UNIX, AF_INET, AF_INET6].includes(socketFamily(fd) ?? -1) &&
   numericOption(fd, SO_TYPE) === SOCK_STREAM &&
   numericOption(fd, SO_ACCEPTCONN) === 1
 

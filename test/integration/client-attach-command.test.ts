@@ -17,7 +17,8 @@ void t.test('attach, detach - what cannot be is told in one line', async (t) => 
     ['attach'],
     [
       [['/dev/sda', uri], /'\/dev\/sda' is not an NBD device/],
-      [['/dev/nbd0', 'nbds://localhost'], /TLS/]
+      [['/dev/nbd0', 'nbds://localhost'], /TLS/],
+      [['/dev/nbd0', 'nbd+vsock://2'], /TCP and Unix sockets only/]
     ],
     1
   )

@@ -101,7 +101,6 @@ void t.test('info - one line and status 1 when there is nothing to be told', asy
     ['nowhere', /^mqnbd: 'nowhere' cannot be used as an NBD URI: it must begin with 'nbd:\/\/'/],
     ['nbds://localhost?tls-type=anon', /: 'tls-type=anon' is not supported: whoever .*$/],
     ['nbds://localhost?tls-certificates=/no/folder', /cannot look into '\/no\/folder': no such file/],
-    ['nbd+vsock://1', /vsock is not supported: Node.js cannot wait for such a socket$/],
     ['nbd://localhost?foo=1', /: the parameter 'foo' is unknown$/],
     [missing, /^mqnbd: cannot open '.*missing': no such file or directory$/],
     [long, /: the path of a socket is at most 107 bytes long$/],

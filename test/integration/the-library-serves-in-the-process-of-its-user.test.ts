@@ -16,7 +16,7 @@ const CLOSE_MS = 5000
 async function start(
   t: Test,
   image: string,
-  address: ListenAddress
+  address: Exclude<ListenAddress, { cid: number }>
 ): Promise<{ server: NBDServer; uri: string }> {
   const server = await NBDServer.start({ iothreads: 2 })
   t.teardown(() => server.close(CLOSE_MS).catch(() => undefined))

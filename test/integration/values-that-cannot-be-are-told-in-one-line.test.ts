@@ -18,6 +18,8 @@ const options: [args: string[], reason: RegExp][] = [
   [['-f', ''], /unknown format ''/],
   [['-x', 'x'.repeat(4097)], /export name .* 4097 bytes/],
   [['-D', 'x'.repeat(4097)], /description .* 4097 bytes/],
+  [['--vsock', '-k', 's'], /--vsock and --socket do not go together/],
+  [['--vsock', '-p', '4294967295'], /--port: '4294967295' is not a number from 0 to 4294967294/],
   [['-b', '203.0.113.1'], /cannot listen on 203\.0\.113\.1/],
   [['--cache', 'none'], /--cache none, directsync\) is for files and block devices, not 'memory:1M'/],
   [['--cache', 'unsafe'], /--cache unsafe is for files and block devices, not 'memory:1M'/],
