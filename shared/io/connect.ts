@@ -1,11 +1,11 @@
 /**
  * Connecting to a server, on TCP, a Unix socket or vsock.
  *
- * Of the first two, node:net resolves the name and connects (it knows about several addresses of one host); the descriptor then goes to
- * a channel, because node:net cannot give up a socket of its own. The server speaks first, so what matters is that
- * node:net reads nothing of it: a byte that it had read would be lost. It reads nothing, because it starts to read
- * only behind the event 'connect', in the same call; and in the listener of that event the descriptor is duplicated
- * and the original closed. `bytesRead`, which counts what the closed handle has read in its life, shows that it was so.
+ * For TCP and Unix sockets node:net resolves the name and connects (it knows about several addresses of one host); the
+ * descriptor then goes to a channel, because node:net cannot give up a socket of its own. The server speaks first, so
+ * what matters is that node:net reads nothing of it: a byte that it had read would be lost. It reads nothing, because it
+ * starts to read only behind the event 'connect', in the same call; and in the listener of that event the descriptor is
+ * duplicated and the original closed. `bytesRead`, which counts what the closed handle has read in its life, shows that it was so.
  *
  * @see QEMU io/channel-socket.c, qio_channel_socket_connect_sync
  */
