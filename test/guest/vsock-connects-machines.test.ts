@@ -3,6 +3,7 @@ import * as path from 'node:path'
 import t from 'tap'
 import { isRefusal } from '../helpers/command-line.ts'
 import { KernelGuest, requiresGuest } from '../helpers/kernel-guest.ts'
+import { MQNBD } from '../helpers/mqnbd.ts'
 import { TestCA } from '../helpers/tls-certs.ts'
 
 const URI = 'nbd+vsock://1'
@@ -60,6 +61,17 @@ void t.test(
         ['mqnbd serve memory:1M --vsock', /cannot listen on vsock port 10809: address already in use/]
       ]
       for (const [command, reason] of cases) isRefusal(t, await guest.run(command), 1, reason, command)
+    })
+
+    await t.test('connecting can be given up', async (t) => {
+      const connect = path.join(path.dirname(MQNBD), 'shared/io/connect.js')
+      fs.writeFileSync(
+        path.join(guest.folder, 'give-up.mjs'),
+        `import { connectSocket } from '${connect}'
+         const signal = AbortSignal.abort()
+         await connectSocket({ cid: 1, port: 10809 }, 5000, signal).catch((error) => console.log(error.message))`
+      )
+      t.equal(await guest.runOk(`'${process.execPath}' host/give-up.mjs`), 'connecting was given up')
     })
   }
 )
