@@ -1,6 +1,6 @@
 /**
- * Accepts clients, on TCP, a Unix socket or vsock, in the main thread. The accepted socket is never read here: its descriptor
- * is duplicated for the IOThread that will serve it.
+ * Accepts clients, on TCP, a Unix socket or vsock, in the main thread. The accepted socket is never read here: its
+ * descriptor is duplicated for the IOThread that will serve it.
  *
  * @context main
  * @see QEMU io/net-listener.c
@@ -67,7 +67,7 @@ export class NBDListener {
     server.removeAllListeners('error')
     // Accepting may fail for want of descriptors; it is tried again with the next client.
     server.on('error', (error) => log.error({ err: error }, 'cannot accept a client'))
-    return new NBDListener(server, vsock === undefined ? undefined : vsockName(vsock).port)
+    return new NBDListener(server, vsock === undefined ? undefined : vsockName(vsock)!.port)
   }
 
   /** The port of TCP or vsock, also when it was asked for as 0. */
@@ -102,11 +102,12 @@ function shown(address: ListenAddress | ListeningSocket): string {
 function handOver(socket: net.Socket, accept: (client: Accepted) => void): void {
   // Node has no public way to the descriptor of a socket.
   const fd = (socket as unknown as { _handle?: { fd?: number } })._handle?.fd
+  const peer = peerOf(socket, fd)
   try {
     if (fd === undefined || fd < 0) throw bugError('an accepted socket has no descriptor')
-    accept({ fd: duplicateFd(fd), peer: peerOf(socket, fd) })
+    accept({ fd: duplicateFd(fd), peer })
   } catch (error) {
-    log.error({ err: error }, `cannot take the client over: ${reason(error)}`)
+    log.error({ err: error, peer }, `cannot take the client over: ${reason(error)}`)
   } finally {
     // Closes this descriptor only: the connection lives on in its duplicate.
     socket.destroy()
@@ -114,9 +115,9 @@ function handOver(socket: net.Socket, accept: (client: Accepted) => void): void 
 }
 
 /** For the log. */
-function peerOf({ remoteAddress, remotePort }: net.Socket, fd: number): string {
+function peerOf({ remoteAddress, remotePort }: net.Socket, fd: number | undefined): string {
   if (remoteAddress !== undefined) return `${remoteAddress} port ${remotePort}`
-  if (socketFamily(fd) !== AF_VSOCK) return 'unix'
-  const { cid, port } = vsockPeer(fd)
-  return `vsock ${cid} port ${port}`
+  if (fd === undefined || socketFamily(fd) !== AF_VSOCK) return 'unix'
+  const peer = vsockPeer(fd)
+  return peer ? `vsock ${peer.cid} port ${peer.port}` : 'vsock'
 }

@@ -4,7 +4,6 @@
  * @see vsock(7), linux/vm_sockets.h
  */
 import * as fs from 'node:fs'
-import { systemError } from '../errors/system-error.ts'
 import { closeFd } from './fd.ts'
 import { callInPool, declare, EINTR, errno } from './libc.ts'
 import { Memory } from './memory.ts'
@@ -83,11 +82,11 @@ export function listenVsock({ cid, port }: Address): number {
   return -error
 }
 
-/** Where a socket is bound. @throws NBDError of kind `request` @see getsockname(2) */
-export const vsockName = (fd: number): Address => nameBy(getsockname, 'getsockname', fd)
+/** Where a socket is bound. @see getsockname(2) */
+export const vsockName = (fd: number): Address | undefined => nameBy(getsockname, fd)
 
-/** Who is at the other end. @throws NBDError of kind `request` (ENOTCONN) @see getpeername(2) */
-export const vsockPeer = (fd: number): Address => nameBy(getpeername, 'getpeername', fd)
+/** Who is at the other end; undefined when it has gone already. @see getpeername(2) */
+export const vsockPeer = (fd: number): Address | undefined => nameBy(getpeername, fd)
 
 /** By which others reach this machine; where it is no virtual machine and has none, by which it reaches itself. */
 export function localCid(): number {
@@ -115,9 +114,9 @@ function encodeAddress({ cid, port }: Address): Memory {
   return memory
 }
 
-function nameBy(call: typeof getsockname, name: string, fd: number): Address {
+function nameBy(call: typeof getsockname, fd: number): Address | undefined {
   const memory = Memory.allocate(SOCKADDR_VM_SIZE + 4)
   memory.buffer.writeUInt32LE(SOCKADDR_VM_SIZE, SOCKADDR_VM_SIZE)
-  if (call(fd, memory.address, memory.address + SOCKADDR_VM_SIZE) < 0) throw systemError(errno(), name)
+  if (call(fd, memory.address, memory.address + SOCKADDR_VM_SIZE) < 0) return undefined
   return { cid: memory.buffer.readUInt32LE(SVM_CID), port: memory.buffer.readUInt32LE(SVM_PORT) }
 }
