@@ -292,7 +292,7 @@ function misplaced(args: Partial<ServeArguments>): string | undefined {
 
 /** Whoever passes sockets says where to listen. @returns what is wrong */
 function listensTwice(args: Partial<ServeArguments>): string | undefined {
-  const given = (['bind', 'port', 'socket'] as const).find((option) => args[option] !== undefined)
+  const given = (['bind', 'port', 'socket', 'vsock'] as const).find((option) => args[option] !== undefined)
   if (given === undefined || activatedSockets() === 0) return undefined
   return `serve: --${given} cannot be given where a socket to listen on is passed (LISTEN_FDS)`
 }
