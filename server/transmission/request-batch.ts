@@ -46,6 +46,12 @@ const commands = new Map<number, (transmission: Transmission, request: NBDReques
 /** How long one batch keeps the other connections of its thread waiting, in ms; and how many requests go by unlooked at. */
 export const MAX_BATCH_MS = 2
 const LOOK_EVERY = 8
+/**
+ * The same for heavy requests of a connection that several threads serve, and how many more must be there: a reply waits for
+ * others to go along only while nobody waits for what the client will send then.
+ */
+const MAX_HEAVY_BATCH_MS = 0.3
+const MANY = 4
 
 /** Until the thread's loop has turned: sockets and bottom halves come first. */
 export function* nextTurn(): CoroutineFn {
@@ -151,9 +157,13 @@ export class RequestBatch {
   #isLong(): boolean {
     const requests = this.#requests
     if (requests === 0) return false
-    if (this.#parts.turns.heavy) return true
     const most = currentProperties()['aio-max-batch']
     if (most > 0 && requests >= most) return true
+    const { turns, reader } = this.#parts
+    if (turns.heavy) {
+      const hasMany = reader.window.length >= MANY * this.#form.size
+      return !hasMany || performance.now() - this.#began > MAX_HEAVY_BATCH_MS
+    }
     return requests % LOOK_EVERY === 0 && performance.now() - this.#began > MAX_BATCH_MS
   }
 

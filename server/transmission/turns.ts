@@ -19,11 +19,13 @@ import type { ConnectionState } from './connection-state.ts'
 import type { RequestForm } from './request-form.ts'
 import { countHandOver } from './thread-counters.ts'
 
-/** Work that is worth a hand-over, in ms on each side: that costs some 80 us of processor time, on both together. */
-const HAND_OVER_PAYS_MS = 0.3
+/** Work that is worth waking another thread for, in ms on each side: that costs both together some 80 us of processor time. */
+const WAKING_PAYS_MS = 0.3
+/** Work that is worth leaving the turn to threads that are busy yet, and find it by themselves. */
+const LEAVING_PAYS_MS = 0.1
 /** Work that a thread keeps at the most when it passes the turn on, in ms, if it is more than one request. */
 const MAX_SHARE_MS = 2
-/** From here on, in ms, a request's reply does not wait for those of other requests. */
+/** From here on, in ms, requests are so heavy that replies should not wait long for each other. */
 const HEAVY_MS = 0.1
 /** Below this, in ms, no share that is worth a hand-over comes together. */
 const LIGHT_MS = 0.02
@@ -75,7 +77,7 @@ export class Turns {
     return this.#sharing !== undefined
   }
 
-  /** Requests take so long that others, and their replies, should not wait for each other. */
+  /** Requests take so long that others, and their replies, should not wait long for each other. */
   get heavy(): boolean {
     return this.#sharing !== undefined && this.#cost >= HEAVY_MS
   }
@@ -149,8 +151,10 @@ export class Turns {
     if (window.end > end || state.working > 0) state.depth = DEPTH_MEMORY
     else if (state.depth > 0) state.depth--
     if (state.depth === 0) return
-    if (this.#sharing && state.receiveLock.hasBusyWaiter) return
-    const kept = this.#share(end, cost)
+    // Those who could take part, and do not yet, have to be woken.
+    const waiter = this.#sharing ? state.receiveLock.waiter : 'idle'
+    if (waiter === 'busy') return
+    const kept = this.#share(end, cost, waiter === 'idle' ? WAKING_PAYS_MS : LEAVING_PAYS_MS)
     if (kept === undefined) return
     if (this.#sharing) {
       this.#passRest(this.#sharing, kept)
@@ -160,13 +164,16 @@ export class Turns {
     }
   }
 
-  /** @returns where this thread's share ends in the window; undefined when it is not worth a hand-over */
-  #share(end: number, cost: number): number | undefined {
+  /**
+   * @param pays work that is worth a hand-over, in ms
+   * @returns where this thread's share ends in the window; undefined when it is less than that
+   */
+  #share(end: number, cost: number, pays: number): number | undefined {
     const most = Math.max(1, Math.floor(MAX_SHARE_MS / cost))
     const ends = this.#wholeRequests(end, 2 * most)
     const kept = Math.min(Math.ceil(ends.length / 2), most)
     // What else there is comes while this thread is at its share.
-    return kept * cost < HAND_OVER_PAYS_MS ? undefined : ends[kept - 1]
+    return kept * cost < pays ? undefined : ends[kept - 1]
   }
 
   /** Ends of the requests that are there as a whole, `end` first, up to one that must be met by who has the turn; `most` of them. */

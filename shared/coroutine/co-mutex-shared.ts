@@ -57,12 +57,12 @@ export class CoMutexShared implements CoLockable {
     this.#at = at
   }
 
-  /** Whether who would get it next has something else to do first. For the holder. */
-  get hasBusyWaiter(): boolean {
-    if (this.#load(LOCKED) === 1) return false
+  /** Who would get it next: nobody, or somebody who has nothing else to do, or who has. For the holder. */
+  get waiter(): 'none' | 'idle' | 'busy' {
+    if (this.#load(LOCKED) === 1) return 'none'
     if (this.#load(ORDERED) === NOBODY) Atomics.store(this.#words, this.#at + ORDERED, this.#order())
     const first = this.#load(ORDERED)
-    return first === NOBODY || !isIdle(contextOf(first as CoroutineHandle))
+    return first !== NOBODY && isIdle(contextOf(first as CoroutineHandle)) ? 'idle' : 'busy'
   }
 
   /** Not recursive. @see qemu_co_mutex_lock */

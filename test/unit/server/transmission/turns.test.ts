@@ -2,6 +2,7 @@ import t from 'tap'
 import type { ConnectionState } from '../../../../server/transmission/connection-state.ts'
 import { requestForm } from '../../../../server/transmission/request-form.ts'
 import { Turns } from '../../../../server/transmission/turns.ts'
+import type { CoMutexShared } from '../../../../shared/coroutine/co-mutex-shared.ts'
 import { Coroutine } from '../../../../shared/coroutine/coroutine.ts'
 import { ReadAhead } from '../../../../shared/io/read-ahead.ts'
 import { ReceiveWindow } from '../../../../shared/io/receive-window.ts'
@@ -27,8 +28,8 @@ interface Situation {
   costMs?: number
   /** Other threads take part. */
   shared?: boolean
-  /** Who would get the turn has something else to do first. */
-  busy?: boolean
+  /** Who would get the turn. */
+  waiter?: CoMutexShared['waiter']
   mode?: NBDMode
 }
 
@@ -37,16 +38,16 @@ class Bed {
   readonly turns: Turns
   passed = 0
   helpWanted = 0
-  busy: boolean
+  waiter: CoMutexShared['waiter']
   readonly #window = new ReceiveWindow()
   readonly #readAhead = new ReadAhead(ReadAhead.allocate())
 
-  constructor({ costMs = 0.2, shared = true, busy = false, mode = NBD_MODE_SIMPLE }: Situation = {}) {
-    this.busy = busy
-    const isBusy = (): boolean => this.busy
+  constructor({ costMs = 0.2, shared = true, waiter = 'idle', mode = NBD_MODE_SIMPLE }: Situation = {}) {
+    this.waiter = waiter
+    const current = (): CoMutexShared['waiter'] => this.waiter
     const receiveLock = {
-      get hasBusyWaiter() {
-        return isBusy()
+      get waiter() {
+        return current()
       },
       *lock() {},
       unlock: () => void this.passed++
@@ -151,8 +152,9 @@ for (const [what, { requests, kept }] of Object.entries(whole)) {
 
 const keeps: Record<string, Situation & { requests: Buffer[] }> = {
   'cheap requests': { costMs: 0.001, requests: reads(1000) },
-  'a share that is not worth a hand-over': { costMs: 0.1, requests: reads(4) },
-  'when who would get it is busy': { busy: true, requests: reads(16) }
+  'a share that nobody is worth waking for': { costMs: 0.1, requests: reads(4) },
+  'a share that is not worth leaving it': { waiter: 'none', costMs: 0.03, requests: reads(6) },
+  'when who would get it is busy': { waiter: 'busy', requests: reads(16) }
 }
 
 for (const [what, { requests, ...situation }] of Object.entries(keeps)) {
@@ -180,10 +182,16 @@ void t.test('the turn stays - a client that sends one request at a time, however
 
 void t.test('a lone request passes the turn on when the client has just sent several', async (t) => {
   const bed = new Bed({ costMs: 10 })
-  bed.busy = true
+  bed.waiter = 'busy'
   bed.receive(...reads(2))
-  bed.busy = false
+  bed.waiter = 'idle'
   t.equal(bed.receive(read).kept, REQUEST_SIZE)
+  t.equal(bed.passed, 1)
+})
+
+void t.test('a small share passes the turn on when nobody has to be woken', async (t) => {
+  const bed = new Bed({ waiter: 'none', costMs: 0.11 })
+  t.equal(bed.receive(...reads(2)).kept, REQUEST_SIZE)
   t.equal(bed.passed, 1)
 })
 
