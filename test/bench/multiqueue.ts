@@ -13,37 +13,47 @@ import { median, sorted } from './statistics.ts'
 
 const KiB = 1024
 
+/** Before the first run that counts: V8 compiles what a thread does by and by, beside it. */
+const WARM_UP_MS = 5000
+
 /** Threads that are compared, the reference first. */
 const THREADS = [1, 2] as const
 
 interface Cell {
+  /** For `--only`. */
+  name: string
   title: string
-  node: () => Promise<BlockNode>
+  /** It is the inflating that takes the time. */
+  inflates: boolean
   job: Omit<LoadJob, 'uri' | 'ms'>
 }
 
-const inflate = (): Promise<BlockNode> => openNode({ driver: 'bench-inflate' })
-const memory = (): Promise<BlockNode> => openImage({ image: 'memory:64M' })
+const openCellNode = ({ inflates }: Cell): Promise<BlockNode> =>
+  inflates ? openNode({ driver: 'bench-inflate' }) : openImage({ image: 'memory:64M' })
 
 const cells: Cell[] = [
   {
+    name: 'heavy-one',
     title: 'One connection, reads that inflate 64 KiB each, depth 16',
-    node: inflate,
+    inflates: true,
     job: { connections: 1, depth: 16, length: CLUSTER }
   },
   {
+    name: 'light-one',
     title: 'One connection, plain reads of 4 KiB, depth 1',
-    node: memory,
+    inflates: false,
     job: { connections: 1, depth: 1, length: 4 * KiB }
   },
   {
+    name: 'heavy-four',
     title: 'Four connections, reads that inflate 64 KiB each, depth 16',
-    node: inflate,
+    inflates: true,
     job: { connections: 4, depth: 16, length: CLUSTER }
   },
   {
+    name: 'light-four',
     title: 'Four connections, plain reads of 4 KiB, depth 16',
-    node: memory,
+    inflates: false,
     job: { connections: 4, depth: 16, length: 4 * KiB }
   }
 ]
@@ -121,7 +131,8 @@ const WIDTHS = [12, 12, 22, 16, 8, 8, 8]
 const row = (columns: string[]): string =>
   `  ${columns.map((text, i) => (i === 0 ? text.padEnd(WIDTHS[i]!) : text.padStart(WIDTHS[i]!))).join('')}`
 
-function print(title: string, samples: Sample[][]): void {
+/** @param bareRatio of two threads that only inflate, to one */
+function print({ title, inflates }: Cell, samples: Sample[][], bareRatio: number): void {
   const processors = os.cpus().length
   console.log(`\n${title}`)
   const head = ['', 'requests/s', 'smallest - largest', 'us of CPU each', 'server', 'load', 'others']
@@ -135,13 +146,23 @@ function print(title: string, samples: Sample[][]): void {
   }
   const [one, two] = samples as [Sample[], Sample[]]
   const ratios = two.map(({ perSecond }, round) => perSecond / one[round]!.perSecond)
+  const reached = median(ratios)
   const left = median(two.map(({ load, others }) => Math.max(0, processors - load - others)))
-  console.log(`  ratio of each pair: median x${median(ratios).toFixed(2)}, ${range(ratios, 2)}`)
-  console.log(`  with 2, load and others left ${left.toFixed(2)} of ${processors} processors to the server`)
+  const leftText = `${left.toFixed(2)} of ${processors} processors`
+  console.log(`  ratio of each pair: median x${reached.toFixed(2)}, ${range(ratios, 2)}`)
+  console.log(`  with 2, load and others left ${leftText} to the server`)
+  if (!inflates) return
+  const bound = bareRatio * Math.min(1, left / THREADS[1])
+  console.log(`  that much of the x${bareRatio.toFixed(2)} of two bare threads is x${bound.toFixed(2)}`)
+  console.log(`  reached: ${((reached / bound) * 100).toFixed(0)} % of that`)
 }
 
-/** What two processors give for two threads that do nothing but inflate: no server can bring more. */
-async function bare(rounds: number, ms: number): Promise<void> {
+/**
+ * What two processors give for two threads that do nothing but inflate: no server can bring more.
+ *
+ * @returns that ratio
+ */
+async function bare(rounds: number, ms: number): Promise<number> {
   const threads = await Promise.all(THREADS.map((_, i) => IOThread.start(`bare${i}`)))
   const ratios: number[] = []
   for (let round = 0; round < rounds; round++) {
@@ -155,30 +176,39 @@ async function bare(rounds: number, ms: number): Promise<void> {
   await Promise.all(threads.map((thread) => thread.stop()))
   const ratio = `median x${median(ratios).toFixed(2)}, ${range(ratios, 2)}`
   console.log(`\nTwo threads that only inflate, without a server, to one: ${ratio}`)
+  return median(ratios)
 }
 
-/** @param quick a few moments, to see that it works */
-export async function multiqueue(quick: boolean): Promise<void> {
+/**
+ * @param quick a few moments, to see that it works
+ * @param only name of a cell; all of them if not given
+ */
+export async function multiqueue(quick: boolean, only?: string): Promise<void> {
+  const chosen = cells.filter(({ name }) => only === undefined || name === only)
+  if (chosen.length === 0) {
+    throw new Error(`no such cell: ${only}; known: ${cells.map(({ name }) => name).join(', ')}`)
+  }
   const rounds = quick ? 1 : 9
   const ms = quick ? 100 : 1000
   registerInflate()
   const folder = fs.mkdtempSync(path.join(os.tmpdir(), 'mqnbd-bench-'))
   const load = LoadGenerator.start()
   try {
-    await bare(rounds, ms / 2)
-    for (const { title, node, job } of cells) {
+    const bareRatio = await bare(rounds, ms / 2)
+    for (const cell of chosen) {
+      const { job } = cell
       const benches: Bench[] = []
-      for (const count of THREADS) benches.push(await Bench.start(folder, count, await node()))
+      for (const count of THREADS) benches.push(await Bench.start(folder, count, await openCellNode(cell)))
+      for (const { uri } of benches) await load.run({ ...job, uri, ms: quick ? ms : WARM_UP_MS })
       const samples: Sample[][] = THREADS.map(() => [])
-      for (let round = 0; round <= rounds; round++) {
+      for (let round = 0; round < rounds; round++) {
         // Each begins as often as the other.
         const order = round % 2 === 0 ? [0, 1] : [1, 0]
         for (const i of order) {
-          const taken = await sample(load, benches[i]!.uri, job, ms)
-          if (round > 0) samples[i]!.push(taken)
+          samples[i]!.push(await sample(load, benches[i]!.uri, job, ms))
         }
       }
-      print(title, samples)
+      print(cell, samples, bareRatio)
       await Promise.all(benches.map((bench) => bench.close()))
     }
   } finally {
