@@ -64,7 +64,7 @@ export class QIOChannelSocket extends QIOChannel {
   constructor(fd: number) {
     super()
     this.#fd = fd
-this.features = socketFamily(fd) === AF_UNIX ? UNIX_FEATURES : FEATURES
+    this.features = socketFamily(fd) === AF_UNIX ? UNIX_FEATURES : FEATURES
     // It asks for memory before there is a reader, too.
     const buffer = (): Buffer => (this.#in as SocketReader | undefined)?.target ?? receiveWindow().target
     // @types/node knows `onread` for net.connect only.
