@@ -3,7 +3,7 @@ import * as path from 'node:path'
 import t from 'tap'
 import { isRefusal } from '../helpers/command-line.ts'
 import { KernelGuest, requiresGuest } from '../helpers/kernel-guest.ts'
-import { MQNBD } from '../helpers/mqnbd.ts'
+import { builtModule } from '../helpers/mqnbd.ts'
 import { TestCA } from '../helpers/tls-certs.ts'
 
 const URI = 'nbd+vsock://1'
@@ -64,10 +64,9 @@ void t.test(
     })
 
     await t.test('connecting can be given up', async (t) => {
-      const connect = path.join(path.dirname(MQNBD), 'shared/io/connect.js')
       fs.writeFileSync(
         path.join(guest.folder, 'give-up.mjs'),
-        `import { connectSocket } from '${connect}'
+        `import { connectSocket } from '${builtModule('shared/io/connect.js')}'
          const signal = AbortSignal.abort()
          await connectSocket({ cid: 1, port: 10809 }, 5000, signal).catch((error) => console.log(error.message))`
       )

@@ -5,6 +5,9 @@ import type { Test } from 'tap'
 import { Launched, run, type Ran } from './launched.ts'
 import { tempDir } from './temp-dir.ts'
 
+/** The URL of a built module, for programs that a test writes. @param module its path, as `server/index.js` */
+export const builtModule = (module: string): string => new URL(`../../${module}`, import.meta.url).href
+
 /** The built program. */
 export const MQNBD = fileURLToPath(new URL('../../../bin/mqnbd.cjs', import.meta.url))
 

@@ -6,7 +6,7 @@ import { openImage } from '../../shared/block/index.ts'
 import { formatTcpUri, formatUnixUri } from '../../shared/protocol/uri.ts'
 import { emptyImage, imageOf, MiB } from '../helpers/files.ts'
 import { run, runOk } from '../helpers/launched.ts'
-import { MQNBD } from '../helpers/mqnbd.ts'
+import { builtModule } from '../helpers/mqnbd.ts'
 import { qemuIo } from '../helpers/qemu-io.ts'
 import { program, requires, type Test } from '../helpers/requires.ts'
 import { tempDir } from '../helpers/temp-dir.ts'
@@ -67,8 +67,8 @@ void t.test('library - serves several exports by name', requires('qemu-io', 'nbd
 
 void t.test('library - close lets the process end, with 0, however the program was given', async (t) => {
   const script = `
-    import { NBDServer } from ${JSON.stringify(new URL('server/index.js', `file://${MQNBD}`).href)}
-    import { openImage } from ${JSON.stringify(new URL('shared/block/index.js', `file://${MQNBD}`).href)}
+    import { NBDServer } from ${JSON.stringify(builtModule('server/index.js'))}
+    import { openImage } from ${JSON.stringify(builtModule('shared/block/index.js'))}
     const server = await NBDServer.start({ iothreads: 2 })
     await server.addExport(await openImage({ image: 'memory:1M' }))
     const { port } = await server.listen({ host: '127.0.0.1', port: 0 })
