@@ -3,14 +3,12 @@ import { systemError } from '../errors/system-error.ts'
 import { closeFd } from './fd.ts'
 import { declare, EINVAL, errno } from './libc.ts'
 import { Memory } from './memory.ts'
-import { AF_UNIX } from './socket.ts'
+import { AF_UNIX, SOCK_CLOEXEC, SOCK_STREAM } from './socket.ts'
 
 const socket = declare('int socket(int family, int type, int protocol)')
 const bind = declare('int bind(int fd, uintptr_t address, uint32_t length)')
 const listen = declare('int listen(int fd, int backlog)')
 
-const SOCK_STREAM = 1
-const SOCK_CLOEXEC = 0o2000000
 const BACKLOG = 128
 // struct sockaddr_un: 2 family, 108 path
 const SOCKADDR_UN_SIZE = 110

@@ -8,14 +8,13 @@ import { systemError } from '../errors/system-error.ts'
 import { closeFd } from './fd.ts'
 import { declare, EAGAIN, errno } from './libc.ts'
 import { Memory } from './memory.ts'
-import { recv, send } from './socket.ts'
+import { recv, send, SOCK_CLOEXEC } from './socket.ts'
 
 const socket = declare('int socket(int domain, int type, int protocol)')
 const setsockopt = declare('int setsockopt(int fd, int level, int name, uintptr_t value, uint32_t length)')
 
 const AF_NETLINK = 16
 const SOCK_RAW = 3
-const SOCK_CLOEXEC = 0o2000000
 const SOL_NETLINK = 270
 const NETLINK_ADD_MEMBERSHIP = 1
 const NETLINK_EXT_ACK = 11

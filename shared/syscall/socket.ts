@@ -156,8 +156,9 @@ export const AF_UNIX = 1
 export const AF_VSOCK = 40
 const AF_INET = 2
 const AF_INET6 = 10
-const SOCK_STREAM = 1
-const SOCK_CLOEXEC = 0o2000000
+/** Types of sockets. @see socket(2) */
+export const SOCK_STREAM = 1
+export const SOCK_CLOEXEC = 0o2000000
 
 /** @returns undefined when it is no socket @see socket(7) */
 function numericOption(fd: number, name: number): number | undefined {

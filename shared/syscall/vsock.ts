@@ -7,7 +7,7 @@ import * as fs from 'node:fs'
 import { closeFd } from './fd.ts'
 import { callInPool, declare, EINTR, errno } from './libc.ts'
 import { Memory } from './memory.ts'
-import { AF_VSOCK } from './socket.ts'
+import { AF_VSOCK, SOCK_CLOEXEC, SOCK_STREAM } from './socket.ts'
 
 const socket = declare('int socket(int family, int type, int protocol)')
 const bind = declare('int bind(int fd, uintptr_t address, uint32_t length)')
@@ -18,8 +18,6 @@ const getpeername = declare('int getpeername(int fd, uintptr_t address, uintptr_
 const setsockopt = declare('int setsockopt(int fd, int level, int name, uintptr_t value, uint32_t length)')
 const ioctl = declare('int ioctl(int fd, unsigned long request, uintptr_t argument)')
 
-const SOCK_STREAM = 1
-const SOCK_CLOEXEC = 0o2000000
 const SO_VM_SOCKETS_CONNECT_TIMEOUT = 6
 const IOCTL_VM_SOCKETS_GET_LOCAL_CID = 0x7b9
 const BACKLOG = 128
@@ -53,9 +51,7 @@ interface Address {
 export async function connectVsock(address: Address, timeoutMs: number): Promise<number> {
   const fd = socket(AF_VSOCK, SOCK_STREAM | SOCK_CLOEXEC, 0)
   if (fd < 0) return -errno()
-  const timeval = Memory.allocate(TIMEVAL_SIZE)
-  timeval.buffer.writeBigInt64LE(BigInt(Math.floor(timeoutMs / 1000)), 0)
-  timeval.buffer.writeBigInt64LE(BigInt(Math.ceil(timeoutMs % 1000) * 1000), 8)
+  const timeval = encodeTimeval(timeoutMs)
   setsockopt(fd, AF_VSOCK, SO_VM_SOCKETS_CONNECT_TIMEOUT, timeval.address, TIMEVAL_SIZE)
   const memory = encodeAddress(address)
   let result: number
@@ -103,6 +99,15 @@ export function localCid(): number {
   } finally {
     if (fd !== undefined) fs.closeSync(fd)
   }
+}
+
+/** struct timeval, in whole ms and not 0: the kernel takes neither 0 nor a second of microseconds, and 2 s instead. */
+export function encodeTimeval(timeoutMs: number): Memory {
+  const ms = Math.max(1, Math.ceil(timeoutMs))
+  const memory = Memory.allocate(TIMEVAL_SIZE)
+  memory.buffer.writeBigInt64LE(BigInt(Math.floor(ms / 1000)), 0)
+  memory.buffer.writeBigInt64LE(BigInt((ms % 1000) * 1000), 8)
+  return memory
 }
 
 function encodeAddress({ cid, port }: Address): Memory {
