@@ -127,7 +127,7 @@ export class Connection {
   async share(handle?: SharedConnectionHandle): Promise<SharedConnectionHandle> {
     if (!(this.#channel instanceof QIOChannelSocket)) {
       const text = this.tls ? 'with TLS' : 'that is not a TCP or Unix socket'
-      throw configError(`a connection ${text} cannot be shared by threads that was not opened as shareable`)
+      throw configError(`a connection ${text} can be shared by threads only if it was opened as shareable`)
     }
     if (this.#state === 'CLOSED') throw new NBDError('transport', 'the connection was closed')
     if (this.#reason) throw this.#reason

@@ -6,7 +6,7 @@ import { parseSize } from '../../shared/config/size.ts'
 import { loadServerCreds } from '../../shared/io/tls-creds.ts'
 import { LOG_LEVELS } from '../../shared/log/log.ts'
 import { NBD_MAX_BUFFER_SIZE } from '../../shared/protocol/limits.ts'
-import { MAX_TCP_PORT, NBD_DEFAULT_PORT } from '../../shared/protocol/uri.ts'
+import { MAX_TCP_PORT, MAX_VSOCK_PORT, NBD_DEFAULT_PORT } from '../../shared/protocol/uri.ts'
 import { VMADDR_CID_ANY } from '../../shared/syscall/vsock.ts'
 import type { ImageOptions } from '../../shared/block/open-image.ts'
 import { GRAPH_OPTIONS } from './graph-steps.ts'
@@ -16,8 +16,6 @@ import type { TLSPolicy } from '../negotiation/tls-policy.ts'
 import type { ExportOptions, NBDServerOptions } from '../nbd-server.ts'
 
 const MAX_CONNECTIONS = 65536
-/** The highest number means any port. */
-const MAX_VSOCK_PORT = 0xfffffffe
 const MAX_IOTHREADS = 64
 const MAX_IN_FLIGHT = 1024 * 1024 * 1024
 
@@ -266,7 +264,8 @@ export function listenAddress({
   port = String(NBD_DEFAULT_PORT)
 }: ServeArguments): ListenAddress {
   if (vsock && socket !== undefined) throw configError('--vsock and --socket do not go together')
-  const number = parseInteger(port, '--port', 0, vsock ? MAX_VSOCK_PORT : MAX_TCP_PORT)
+  // The last one of vsock's is what the kernel takes for any port.
+  const number = parseInteger(port, '--port', 0, vsock ? MAX_VSOCK_PORT - 1 : MAX_TCP_PORT)
   if (vsock) return { cid: VMADDR_CID_ANY, port: number }
   if (socket !== undefined) return { path: nonEmpty(socket, '--socket: which path?') }
   return { host: nonEmpty(bind, '--bind: which address? (0.0.0.0 for all)'), port: number }

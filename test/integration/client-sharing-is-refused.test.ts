@@ -22,14 +22,14 @@ void t.test('sharing is refused - an in-memory pair', async (t) => {
   const [channel, served] = QIOChannelPair.create()
   server.serveChannel(served)
   const text =
-    'a connection that is not a TCP or Unix socket cannot be shared by threads that was not opened as shareable'
+    'a connection that is not a TCP or Unix socket can be shared by threads only if it was opened as shareable'
   await refuses(t, await connect({ channel }), text)
 })
 
 void t.test('sharing is refused - TLS', requires('certtool'), async (t) => {
   const { server, ca } = await serveTls(t)
   const disk = await connect(server.uri, { tls: { certificates: ca.folder } })
-  await refuses(t, disk, 'a connection with TLS cannot be shared by threads that was not opened as shareable')
+  await refuses(t, disk, 'a connection with TLS can be shared by threads only if it was opened as shareable')
 })
 
 void t.test('sharing is refused - calls that are widened', requires('nbdkit'), async (t) => {
