@@ -1,5 +1,5 @@
 // Makes one file of the program, dist/program.cjs: what tsc wrote for it, and the packages that are loaded with it. Finding
-// a file, reading it and making a module of it takes Node nearly a millisecond, and there are 250 of them.
+// a file, reading it and making a module of it takes Node nearly a millisecond, and there are some 150 of them.
 import { spawnSync } from 'node:child_process'
 import * as fs from 'node:fs'
 import path from 'node:path'
