@@ -47,11 +47,10 @@ const commands = new Map<number, (transmission: Transmission, request: NBDReques
 export const MAX_BATCH_MS = 2
 const LOOK_EVERY = 8
 /**
- * The same for heavy requests of a connection that several threads serve, and how many more must be there: a reply waits for
- * others to go along only while nobody waits for what the client will send then.
+ * How many more must be there for another heavy request of a connection that several threads serve to join the batch: a
+ * reply waits for others to go along only while nobody waits for what the client will send then.
  */
-const MAX_HEAVY_BATCH_MS = 0.3
-const MANY = 4
+const MANY = 2
 
 /** Until the thread's loop has turned: sockets and bottom halves come first. */
 export function* nextTurn(): CoroutineFn {
@@ -161,10 +160,11 @@ export class RequestBatch {
     if (most > 0 && requests >= most) return true
     const { turns, reader } = this.#parts
     if (turns.heavy) {
-      const hasMany = reader.window.length >= MANY * this.#form.size
-      return !hasMany || performance.now() - this.#began > MAX_HEAVY_BATCH_MS
+      if (reader.window.length < MANY * this.#form.size) return true
+    } else if (requests % LOOK_EVERY !== 0) {
+      return false
     }
-    return requests % LOOK_EVERY === 0 && performance.now() - this.#began > MAX_BATCH_MS
+    return performance.now() - this.#began > MAX_BATCH_MS
   }
 
   #dispatch(): void {

@@ -24,7 +24,7 @@ const WAKING_PAYS_MS = 0.3
 /** Work that is worth leaving the turn to threads that are busy yet, and find it by themselves. */
 const LEAVING_PAYS_MS = 0.1
 /** Work that a thread keeps at the most when it passes the turn on, in ms, if it is more than one request. */
-const MAX_SHARE_MS = 2
+const MAX_SHARE_MS = 1.2
 /** From here on, in ms, requests are so heavy that replies should not wait long for each other. */
 const HEAVY_MS = 0.1
 /** Below this, in ms, no share that is worth a hand-over comes together. */

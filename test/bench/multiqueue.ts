@@ -13,8 +13,11 @@ import { median, sorted } from './statistics.ts'
 
 const KiB = 1024
 
-/** Before the first run that counts: V8 compiles what a thread does by and by, beside it. */
-const WARM_UP_MS = 5000
+/**
+ * Before the first run that counts. V8 compiles what a thread does by and by, beside it, and where two threads have both
+ * processors it takes them theirs: a quarter of one in the first seconds, a thirtieth after so many.
+ */
+const WARM_UP_MS = 20_000
 
 /** Threads that are compared, the reference first. */
 const THREADS = [1, 2] as const
