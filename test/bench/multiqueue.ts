@@ -191,8 +191,8 @@ export async function multiqueue(quick: boolean, only?: string): Promise<void> {
   if (chosen.length === 0) {
     throw new Error(`no such cell: ${only}; known: ${cells.map(({ name }) => name).join(', ')}`)
   }
-  const rounds = quick ? 1 : 9
-  const ms = quick ? 100 : 1000
+  const rounds = quick ? 1 : 31
+  const ms = quick ? 100 : 400
   registerInflate()
   const folder = fs.mkdtempSync(path.join(os.tmpdir(), 'mqnbd-bench-'))
   const load = LoadGenerator.start()
