@@ -10,8 +10,8 @@ export interface Options {
   contenders: Contender[]
   /** That are counted. */
   rounds: number
-  /** One more, before, that is not. */
-  warmUp: boolean
+  /** Seconds of one more, before, that is not; 0: there is none. */
+  warmUp: number
   /** Of each cell, server and round. */
   seconds: number
   /** Of the image, in bytes. */
@@ -28,6 +28,7 @@ export const USAGE = `npm run bench -- servers [options]
   --servers LIST     of: ${CONTENDERS.map(({ name }) => name).join(', ')}
   --rounds N         that are counted (5)
   --seconds S        of each cell, server and round (2)
+  --warm-up S        of each cell and server, before they count (4)
   --size MIB         of the image (1024)
   --peers NAME       installed or debian-13 (the newest that is there)
   --json FILE        everything that was measured
@@ -39,11 +40,12 @@ export const USAGE = `npm run bench -- servers [options]
 /** @throws Error that says what is wrong with the arguments */
 export function parseOptions(args: string[]): Options | 'list' {
   const text = { type: 'string' } as const
+  const numbers = { rounds: text, seconds: text, 'warm-up': text, size: text }
   const flag = { type: 'boolean', default: false } as const
   const { values } = parseArgs({
     args,
     options: {
-      ...{ cells: text, transport: text, servers: text, rounds: text, seconds: text, size: text },
+      ...{ cells: text, transport: text, servers: text, ...numbers },
       ...{ peers: text, json: text, svg: text, markdown: text, quick: flag, list: flag }
     }
   })
@@ -56,7 +58,7 @@ export function parseOptions(args: string[]): Options | 'list' {
     cells: chosenCells(given),
     contenders: chosenServers(values.servers),
     rounds: Math.ceil(positive(values.rounds, '--rounds', quick ? 1 : 5)),
-    warmUp: !quick,
+    warmUp: quick ? 0 : positive(values['warm-up'], '--warm-up', 4),
     seconds: positive(values.seconds, '--seconds', quick ? 0.1 : 2),
     size: positive(values.size, '--size', quick ? 16 : 1024) * MiB,
     peers,

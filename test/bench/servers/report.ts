@@ -60,7 +60,7 @@ const summaryRows = ({ cells, means }: Report): string[][] => [
 export const summaryText = (report: Report): string => table([SUMMARY_HEAD, ...summaryRows(report)])
 
 /** Machine, versions and how it was measured. */
-export function conditions({ machine, versions, tools, rounds, seconds, imageMiB }: Report): string {
+export function conditions({ machine, versions, tools, rounds, seconds, warmUp, imageMiB }: Report): string {
   const { cpu, processors, memoryGiB, kernel, node } = machine
   const list = (of: Record<string, string>): string =>
     Object.entries(of)
@@ -69,7 +69,7 @@ export function conditions({ machine, versions, tools, rounds, seconds, imageMiB
   return [
     `${processors} x ${cpu}, ${memoryGiB} GiB, kernel ${kernel}, Node ${node}`,
     `servers: ${list(versions)}`,
-    `load: ${list(tools)}; ${rounds} rounds of ${seconds} s, image of ${imageMiB} MiB`
+    `load: ${list(tools)}; ${rounds} rounds of ${seconds} s after ${warmUp} s, image of ${imageMiB} MiB`
   ].join('\n')
 }
 

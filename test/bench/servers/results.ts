@@ -117,6 +117,8 @@ export interface Report {
   tools: Record<string, string>
   rounds: number
   seconds: number
+  /** Seconds before the first. */
+  warmUp: number
   imageMiB: number
   cells: CellResult[]
   means: Means[]

@@ -85,7 +85,7 @@ class ServersBench {
   }
 
   async run(): Promise<void> {
-    const { cells, size, rounds, seconds } = this.#options
+    const { cells, size, rounds, seconds, warmUp } = this.#options
     const contenders = this.#present(this.#compileLimit())
     makeFile(this.#file(IMAGE), size)
     if (cells.some(({ load }) => load.tool === 'nbdcopy' && load.direction === 'to'))
@@ -98,7 +98,7 @@ class ServersBench {
       machine: machine(),
       versions: this.#versions(contenders),
       tools: Object.fromEntries(['fio', 'nbdcopy'].map((name) => [name, versionOf(name)])),
-      ...{ rounds, seconds, imageMiB: size / MiB, cells: [], means: [] }
+      ...{ rounds, seconds, warmUp, imageMiB: size / MiB, cells: [], means: [] }
     }
     console.log(conditions(report))
     for (const way of new Set(cells.map(({ way }) => way))) {
@@ -187,11 +187,12 @@ class ServersBench {
       ...{ contender, server },
       samples: [] as Sample[]
     }))
-    for (let round = warmUp ? -1 : 0; round < rounds; round++) {
+    for (let round = warmUp > 0 ? -1 : 0; round < rounds; round++) {
       // Each begins as often as the others.
       const from = (round + measured.length) % measured.length
       for (const { server, samples } of [...measured.slice(from), ...measured.slice(0, from)]) {
-        const taken = await sample(cell, server, { ms: seconds * 1000, size, source })
+        const ms = (round < 0 ? warmUp : seconds) * 1000
+        const taken = await sample(cell, server, { ms, size, source })
         if (round >= 0) samples.push(taken)
       }
     }
