@@ -12,7 +12,7 @@ import { bugError, NBDError } from '../errors/nbd-error.ts'
 import { reason } from '../errors/system-error.ts'
 import { sendWithFds } from '../syscall/fd-pass.ts'
 import { preadSync } from '../syscall/file-io.ts'
-import { EAGAIN, EINVAL } from '../syscall/libc.ts'
+import { EAGAIN, EINVAL, EOVERFLOW } from '../syscall/libc.ts'
 import {
   MAX_GATHER,
   MSG_MORE,
@@ -111,8 +111,8 @@ export class SocketWriter {
     const n = sendfile(this.#fd, file, offset, length)
     if (n >= 0) return n
     if (n === -EAGAIN) return this.#sendRead(file, offset, Math.min(length, WAIT_PIECE))
-    // Some file systems can be read from only.
-    if (n === -EINVAL) return this.#sendRead(file, offset, Math.min(length, READ_PIECE))
+    // Some file systems can be read from only, or only so far by sendfile.
+    if (n === -EINVAL || n === -EOVERFLOW) return this.#sendRead(file, offset, Math.min(length, READ_PIECE))
     throw transportError('sending', -n)
   }
 

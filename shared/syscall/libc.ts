@@ -16,6 +16,7 @@ export const {
   ECANCELED,
   EINTR,
   EINVAL,
+  EOVERFLOW,
   EIO,
   ENODEV,
   ENOSPC,

@@ -118,19 +118,38 @@ void t.test('sendfile - waits for room, as writing does', async (t) => {
   t.ok(Buffer.concat(received).equals(bytes))
 })
 
-void t.test('sendfile - reads what can only be read', async (t) => {
-  const { channel, peer } = await channelPair(t)
-  const fd = fs.openSync('/proc/self/mem', 'r')
-  t.teardown(() => fs.closeSync(fd))
-  const memory = Memory.allocate(4 << 20)
-  crypto.randomFillSync(memory.buffer)
-  const received: Buffer[] = []
-  peer.on('data', (data) => received.push(data))
-  const sent = Coroutine.start(() => sendAll(channel, fd, memory.address, memory.length))
-  t.ok((await within('all to be sent', sent)) > 0)
-  await waitFor('all', () => received.reduce((sum, { length }) => sum + length, 0) === memory.length)
-  t.ok(Buffer.concat(received).equals(memory.buffer))
-})
+/** Where this process has code of a library, and how much: it is there above 2 GiB, and does not change. */
+function libraryCode(): { start: number; length: number } {
+  for (const line of fs.readFileSync('/proc/self/maps', 'utf8').split('\n')) {
+    const [, first, last] = /^([0-9a-f]+)-([0-9a-f]+) r-x.* \/.*\.so/.exec(line) ?? []
+    if (first === undefined || last === undefined) continue
+    const [start, end] = [parseInt(first, 16), parseInt(last, 16)]
+    if (end - start >= 1 << 20) return { start, length: end - start }
+  }
+  throw new Error('there is no such memory')
+}
+
+for (const [what, file, part] of [
+  ['what can only be read', '/proc/self/auxv', () => ({ start: 0, length: 100 })],
+  ['what lies beyond the 2 GiB that the file has for it', '/proc/self/mem', libraryCode]
+] as const) {
+  void t.test(`sendfile - reads ${what}`, async (t) => {
+    const { channel, peer } = await channelPair(t)
+    const fd = fs.openSync(file, 'r')
+    t.teardown(() => fs.closeSync(fd))
+    const { start, length } = part()
+    const received: Buffer[] = []
+    peer.on('data', (data) => received.push(data))
+    await within(
+      'all to be sent',
+      Coroutine.start(() => sendAll(channel, fd, start, length))
+    )
+    await waitFor('all', () => received.reduce((sum, { length }) => sum + length, 0) === length)
+    const expected = Buffer.alloc(length)
+    t.equal(fs.readSync(fd, expected, 0, length, start), length)
+    t.ok(Buffer.concat(received).equals(expected))
+  })
+}
 
 const TCP_NODELAY = 1
 const TCP_CORK = 3
