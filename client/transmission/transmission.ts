@@ -9,6 +9,7 @@ import { Coroutine, type CoroutineFn } from '../../shared/coroutine/coroutine.ts
 import { NBDError } from '../../shared/errors/nbd-error.ts'
 import { QIO_CHANNEL_ERR_BLOCK, type QIOChannel } from '../../shared/io/channel.ts'
 import type { QIOChannelSocket } from '../../shared/io/channel-socket.ts'
+import { BEGINNING } from '../../shared/io/receive-window.ts'
 import { WOKEN, type WindowReader } from '../../shared/io/window-reader.ts'
 import { NBD_CMD_DISC } from '../../shared/protocol/constants.ts'
 import type { Negotiated } from '../negotiation/negotiated.ts'
@@ -193,7 +194,7 @@ export class Transmission {
       }
       this.#consume()
       const large = yield* this.#receiveDirect()
-      this.#channel.expectLarge(large)
+      this.#channel.limitWait(large ? BEGINNING : Infinity)
       if (large) this.#reader.expectLarge()
     }
   }
@@ -215,7 +216,7 @@ export class Transmission {
     let any = false
     for (let direct = parser.direct; direct; direct = parser.direct) {
       any = true
-      this.#channel.expectLarge(true)
+      this.#channel.limitWait(BEGINNING)
       const { memory, at, length } = direct
       const n = memory ? this.#reader.readNow(memory, at, at + length) : this.#reader.dropNow(length)
       if (n === 0)

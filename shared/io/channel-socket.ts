@@ -66,7 +66,8 @@ export class QIOChannelSocket extends QIOChannel {
     this.#fd = fd
     this.features = socketFamily(fd) === AF_UNIX ? UNIX_FEATURES : FEATURES
     // It asks for memory before there is a reader, too.
-    const buffer = (): Buffer => (this.#in as SocketReader | undefined)?.target ?? receiveWindow().target
+    const buffer = (): Buffer =>
+      (this.#in as SocketReader | undefined)?.target ?? receiveWindow().target(Infinity)
     // @types/node knows `onread` for net.connect only.
     const options: net.SocketConstructorOpts & { onread: net.OnReadOpts } = {
       fd,
@@ -164,8 +165,8 @@ export class QIOChannelSocket extends QIOChannel {
     return this.#in.drop(length)
   }
 
-  override expectLarge(on: boolean): void {
-    this.#in.expectsLarge = on
+  override limitWait(bytes: number): void {
+    this.#in.waitLimit = bytes
   }
 
   writev(iov: readonly IOVec[], more = false): number {

@@ -110,10 +110,12 @@ export abstract class QIOChannel {
   }
 
   /**
-   * Whether what comes next is likely long, and shall mostly be read by other means than what `yield` waits with. Changes
-   * nothing on channels that wait without reading.
+   * What is read while `yield` waits is `bytes` at the most, from the next wait on: the rest is to be received elsewhere.
+   * Changes nothing on channels that wait without reading.
+   *
+   * @param _bytes at least 1; Infinity: as much as there is room for
    */
-  expectLarge(_on: boolean): void {
+  limitWait(_bytes: number): void {
     // Nothing is read too soon.
   }
 

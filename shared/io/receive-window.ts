@@ -11,7 +11,7 @@ export const WINDOW_SIZE = 256 * 1024
 /** Where a receive by node:net puts them; in front of it is room for what was not consumed before. */
 export const WINDOW_OFFSET = WINDOW_SIZE
 
-/** What is received of a message that is likely large. */
+/** What is received of a message that is likely large: its header, and that of a few small ones if it is not. */
 export const BEGINNING = 1024
 
 export class ReceiveWindow {
@@ -20,14 +20,17 @@ export class ReceiveWindow {
   start = WINDOW_OFFSET
   /** Behind the last byte received. */
   end = WINDOW_OFFSET
-  /** What node:net reads into. */
-  readonly target = this.memory.buffer.subarray(WINDOW_OFFSET, WINDOW_OFFSET + WINDOW_SIZE)
-
-  /** The same, of a message that is likely large: its header, and that of a few small ones if it is not. */
-  readonly beginning = this.target.subarray(0, BEGINNING)
+  readonly #whole = this.memory.buffer.subarray(WINDOW_OFFSET, WINDOW_OFFSET + WINDOW_SIZE)
+  readonly #beginning = this.#whole.subarray(0, BEGINNING)
 
   get length(): number {
     return this.end - this.start
+  }
+
+  /** What node:net reads into. @param most bytes, as far as there is room */
+  target(most: number): Buffer {
+    if (most >= WINDOW_SIZE) return this.#whole
+    return most === BEGINNING ? this.#beginning : this.#whole.subarray(0, most)
   }
 
   clear(): void {

@@ -23,8 +23,8 @@ export class SocketReader {
   readonly #fd: number
   readonly #socket: net.Socket
   readonly #window: ReceiveWindow = receiveWindow()
-  /** What comes next is likely long: what its beginning is waited for by leaves the rest in the socket. */
-  expectsLarge = false
+  /** Bytes that waiting brings at the most; the rest stays in the socket. */
+  waitLimit = Infinity
   #drain: Drain | undefined
   /** Others read the same socket, too. */
   #shares = false
@@ -74,7 +74,7 @@ export class SocketReader {
 
   /** Where node:net is to read to. */
   get target(): Buffer {
-    return this.expectsLarge ? this.#window.beginning : this.#window.target
+    return this.#window.target(this.waitLimit)
   }
 
   /** @returns as `readv` @throws NBDError of kind `transport`; of kind `request` (EMFILE) */

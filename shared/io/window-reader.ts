@@ -182,7 +182,10 @@ export class WindowReader {
       if (n === QIO_CHANNEL_ERR_BLOCK) {
         // The peer is likely about to send the rest.
         if (this.canPoll && this.#message.goesOn()) continue
+        // What is behind stays in the socket, and need not be set aside.
+        this.channel.limitWait(end - at)
         yield* this.channel.yield('in')
+        this.channel.limitWait(Infinity)
         this.#message.slept()
       } else if (n === 0) {
         if (at === start) return false

@@ -37,6 +37,20 @@ void t.test('readAllEof - puts bytes together that come in pieces, and touches n
   t.equal(io.readNow(memory, 0, 100), QIO_CHANNEL_ERR_BLOCK)
 })
 
+void t.test('readAllEof - what is behind stays in the socket', async (t) => {
+  const { channel, peer } = await channelPair(t)
+  const io = new AsyncChannel(channel)
+  const memory = Memory.allocate(20)
+  const read = io.readAllEof(memory, 0, 10)
+  peer.write('0')
+  await waitFor('the first byte', () => memory.buffer[0] === 0x30)
+  peer.write('123456789rest')
+  t.equal(await read, true)
+  t.equal(channel.takeReceived().length, 0, 'nothing was set aside')
+  t.equal(io.readNow(memory, 10, 20), 4)
+  t.equal(text(memory, 14), '0123456789rest')
+})
+
 void t.test('readAllEof - a large read is exact', async (t) => {
   const { channel, peer } = await channelPair(t)
   const io = new AsyncChannel(channel)
@@ -78,6 +92,7 @@ function trickle(t: Test, onWait: () => void): AsyncChannel {
   return new AsyncChannel({
     features: new Set(['poll']),
     readv: () => (looks++ % 2 === 0 ? QIO_CHANNEL_ERR_BLOCK : 1),
+    limitWait: () => undefined,
     *yield(): CoroutineFn {
       onWait()
       yield* turn()
