@@ -286,7 +286,7 @@ export class RequestWriter {
 
   #forget(): void {
     this.#built.length = 0
-    giveMemory(this.#arena!)
+    if (this.#arena) giveMemory(this.#arena)
     this.#arena = undefined
   }
 
@@ -294,7 +294,7 @@ export class RequestWriter {
     this.#broken = true
     this.#waiting.length = 0
     this.#pieces.length = 0
-    this.#built.length = 0
+    this.#forget()
     this.#events.failed(error)
   }
 }
