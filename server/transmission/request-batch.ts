@@ -47,10 +47,10 @@ const commands = new Map<number, (transmission: Transmission, request: NBDReques
 export const MAX_BATCH_MS = 2
 const LOOK_EVERY = 8
 /**
- * How many more must be there for another heavy request of a connection that several threads serve to join the batch: a
- * reply waits for others to go along only while nobody waits for what the client will send then.
+ * How many more must be there, by their headers, for another heavy request of a connection that several threads serve to join
+ * the batch: a reply waits for others to go along only while nobody waits for what the client will send then.
  */
-const MANY = 2
+const MORE_THERE = 2
 
 /** Until the thread's loop has turned: sockets and bottom halves come first. */
 export function* nextTurn(): CoroutineFn {
@@ -160,7 +160,7 @@ export class RequestBatch {
     if (most > 0 && requests >= most) return true
     const { turns, reader } = this.#parts
     if (turns.heavy) {
-      if (reader.window.length < MANY * this.#form.size) return true
+      if (reader.window.length < MORE_THERE * this.#form.size) return true
     } else if (requests % LOOK_EVERY !== 0) {
       return false
     }

@@ -25,7 +25,7 @@ const WAKING_PAYS_MS = 0.3
 const LEAVING_PAYS_MS = 0.1
 /** Work that a thread keeps at the most when it passes the turn on, in ms, if it is more than one request. */
 const MAX_SHARE_MS = 1.2
-/** From here on, in ms, requests are so heavy that replies should not wait long for each other. */
+/** From here on, in ms, requests are so heavy that replies wait for each other only while more requests are there. */
 const HEAVY_MS = 0.1
 /** Below this, in ms, no share that is worth a hand-over comes together. */
 const LIGHT_MS = 0.02
@@ -77,7 +77,7 @@ export class Turns {
     return this.#sharing !== undefined
   }
 
-  /** Requests take so long that others, and their replies, should not wait long for each other. */
+  /** Requests take so long that their replies wait for each other only while more of them are there. */
   get heavy(): boolean {
     return this.#sharing !== undefined && this.#cost >= HEAVY_MS
   }

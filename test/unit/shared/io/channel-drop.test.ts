@@ -12,9 +12,9 @@ const SIZE = 3 * 1024 * 1024
 const READ = 5000
 
 /** Reads some, drops some, up to the end of the stream. @returns whether what was read is what was written there */
-function* readAndDrop(channel: QIOChannel, bytes: Buffer, expectLarge: boolean): CoroutineFn<boolean> {
+function* readAndDrop(channel: QIOChannel, bytes: Buffer, limited: boolean): CoroutineFn<boolean> {
   const memory = Memory.allocate(READ)
-  channel.limitWait(expectLarge ? 1024 : Infinity)
+  channel.limitWait(limited ? 1024 : Infinity)
   let right = true
   for (let at = 0, drops = 1; at < SIZE; drops++) {
     let left = Math.min(drops % 7 === 0 ? 300_000 : drops * 100, SIZE - at)
@@ -37,8 +37,8 @@ function* readAndDrop(channel: QIOChannel, bytes: Buffer, expectLarge: boolean):
 
 for (const name of ['socket ipv4', 'socket unix', 'pair', 'tls'] as const satisfies KindName[]) {
   const skipped = name === 'tls' ? requires('certtool') : {}
-  for (const expectLarge of [false, true]) {
-    const title = `${name}: drop - leaves what is behind it${expectLarge ? ', when much is expected' : ''}`
+  for (const limited of [false, true]) {
+    const title = `${name}: drop - leaves what is behind it${limited ? ', when waits bring little' : ''}`
     void t.test(title, skipped, async (t) => {
       const ends = await kinds[name].connect(t)
       const [writer, reader] = (await Promise.all(ends.map(({ handle }) => kinds[name].open(handle)))) as [
@@ -47,7 +47,7 @@ for (const name of ['socket ipv4', 'socket unix', 'pair', 'tls'] as const satisf
       ]
       t.teardown(() => Promise.all([writer.close(), reader.close()]))
       const bytes = pattern(SIZE)
-      const read = run(() => readAndDrop(reader, bytes, expectLarge))
+      const read = run(() => readAndDrop(reader, bytes, limited))
       await within('what is sent', send(writer, bytes))
       writer.shutdown('write')
       t.equal(await within('what is read', read), true)

@@ -129,10 +129,15 @@ function libraryCode(): { start: number; length: number } {
   throw new Error('there is no such memory')
 }
 
-for (const [what, file, part] of [
-  ['what can only be read', '/proc/self/auxv', () => ({ start: 0, length: 100 })],
-  ['what lies beyond the 2 GiB that the file has for it', '/proc/self/mem', libraryCode]
-] as const) {
+for (const { what, file, part, waits } of [
+  {
+    what: 'what can only be read',
+    file: '/proc/self/auxv',
+    part: () => ({ start: 0, length: 100 }),
+    waits: false
+  },
+  { what: 'what lies beyond the 2 GiB that it takes', file: '/proc/self/mem', part: libraryCode, waits: true }
+]) {
   void t.test(`sendfile - reads ${what}`, async (t) => {
     const { channel, peer } = await channelPair(t)
     const fd = fs.openSync(file, 'r')
@@ -140,10 +145,8 @@ for (const [what, file, part] of [
     const { start, length } = part()
     const received: Buffer[] = []
     peer.on('data', (data) => received.push(data))
-    await within(
-      'all to be sent',
-      Coroutine.start(() => sendAll(channel, fd, start, length))
-    )
+    const sent = Coroutine.start(() => sendAll(channel, fd, start, length))
+    t.equal((await within('all to be sent', sent)) > 0, waits)
     await waitFor('all', () => received.reduce((sum, { length }) => sum + length, 0) === length)
     const expected = Buffer.alloc(length)
     t.equal(fs.readSync(fd, expected, 0, length, start), length)
