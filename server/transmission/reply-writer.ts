@@ -16,6 +16,7 @@ import { QIO_CHANNEL_ERR_BLOCK, type IOVec, type QIOChannel } from '../../shared
 import { QIOChannelSocket } from '../../shared/io/channel-socket.ts'
 import { giveMemory, takeMemory } from '../../shared/io/memory-pool.ts'
 import type { BlockMap } from '../../shared/block/block-node.ts'
+import { StagingPipe } from '../../shared/io/staging-pipe.ts'
 import { Memory } from '../../shared/syscall/memory.ts'
 
 /** Replies that are gathered before they are sent anyway. */
@@ -50,7 +51,14 @@ interface FileSegment {
   onShort: OnShort | undefined
 }
 
-type Segment = MemorySegment | FileSegment
+/** A part of what is in the pipe. */
+interface PipeSegment {
+  pipe: StagingPipe
+  start: number
+  end: number
+}
+
+type Segment = MemorySegment | FileSegment | PipeSegment
 
 /** What takes the place of the reply's end when its file turns out to be too short. */
 export interface OnShort {
@@ -71,6 +79,8 @@ export class ReplyWriter {
   #arena: Arena | undefined
   /** The queue's last segment, when replies can be added to it. */
   #open: MemorySegment | undefined
+  /** What it holds is in the queue, in that order. */
+  #pipe: StagingPipe | undefined
   /** Of several threads that send; absent while there is one. */
   #lock: CoLockable | undefined
   /** A coroutine is at it. */
@@ -148,13 +158,25 @@ export class ReplyWriter {
   }
 
   /**
+   * Takes a part of a file, so that it comes whatever becomes of the file; `pushFile` of the same is to follow.
+   *
+   * @returns bytes, fewer when there is no room for all of them
+   */
+  stage({ fd, offset }: BlockMap, length: number): number {
+    if (this.#pipe && !this.#pipe.hasRoom(offset, length)) this.flush()
+    const pipe = (this.#pipe ??= StagingPipe.take())
+    return pipe?.hasRoom(offset, length) ? pipe.stage(fd, offset, length) : 0
+  }
+
+  /**
    * Adds a part of a file.
    *
    * @param onShort absent: when the file ends early, so does the connection
    */
-  pushFile({ fd, offset }: BlockMap, length: number, onShort?: OnShort): void {
+  pushFile({ fd, offset }: BlockMap, length: number, staged: number, onShort?: OnShort): void {
     this.#open = undefined
-    this.#queue.push({ file: fd, start: offset, end: offset + length, onShort })
+    if (staged > 0) this.#queue.push({ pipe: this.#pipe!, start: 0, end: staged })
+    if (staged < length) this.#queue.push({ file: fd, start: offset + staged, end: offset + length, onShort })
   }
 
   /** Sends what is there, as far as the socket takes it. */
@@ -184,6 +206,10 @@ export class ReplyWriter {
 
   /** An idle connection owns no memory. */
   #giveArenaBack(): void {
+    if (this.#pipe?.isEmpty) {
+      this.#pipe.give()
+      this.#pipe = undefined
+    }
     if (this.#arena) giveMemory(this.#arena.memory)
     this.#arena = undefined
     this.#open = undefined
@@ -230,7 +256,12 @@ export class ReplyWriter {
     const queue = this.#queue
     while (queue.length > 0) {
       const head = queue[0]!
-      const sent = 'file' in head ? this.#sendFile(head) : this.#sendMemory(head)
+      const sent =
+        'memory' in head
+          ? this.#sendMemory(head)
+          : 'pipe' in head
+            ? this.#sendPipe(head)
+            : this.#sendFile(head)
       if (sent === QIO_CHANNEL_ERR_BLOCK) return false
       this.#consume(sent)
     }
@@ -244,11 +275,17 @@ export class ReplyWriter {
     return sent
   }
 
+  #sendPipe({ pipe, start, end }: PipeSegment): number {
+    const sent = this.#socket!.splice(pipe.readFd, end - start)
+    if (sent > 0) pipe.taken(sent)
+    return sent
+  }
+
   #sendMemory(head: MemorySegment): number {
     // A new one each time: emptying an array costs more than making one.
     const gathered: IOVec[] = [head]
     let next = this.#queue[1]
-    while (next && !('file' in next)) {
+    while (next && 'memory' in next) {
       gathered.push(next)
       next = this.#queue[gathered.length]
     }
@@ -286,7 +323,7 @@ export class ReplyWriter {
       const taken = Math.min(sent, head.end - head.start)
       head.start += taken
       sent -= taken
-      if (!('file' in head)) this.queuedBytes -= taken
+      if ('memory' in head) this.queuedBytes -= taken
       if (head.start < head.end) return
       queue.shift()
       this.#release(head)
@@ -294,7 +331,7 @@ export class ReplyWriter {
   }
 
   #release(segment: Segment): void {
-    if ('file' in segment || segment.owner === undefined) return
+    if (!('memory' in segment) || segment.owner === undefined) return
     if (segment === this.#open) this.#open = undefined
     if (segment.owner === 'pool') {
       giveMemory(segment.memory)
@@ -315,6 +352,10 @@ export class ReplyWriter {
   #drop(): void {
     for (const segment of this.#queue) this.#release(segment)
     this.#queue = []
+    if (this.#pipe && !this.#pipe.isEmpty) {
+      this.#pipe.close()
+      this.#pipe = undefined
+    }
     this.queuedBytes = 0
     this.#giveArenaBack()
   }

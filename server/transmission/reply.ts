@@ -157,16 +157,18 @@ export function replyReadFromFile(
   map: BlockMap
 ): void {
   const size = readHeaderSize(mode)
+  const staged = writer.stage(map, request.length)
   // With room for the end too: both are in the queue before any of it is sent.
   const { memory, used } = writer.reserve(size + chunkSize(mode))
-  encodeReadHeader(memory.buffer, used, request, mode, 0)
+  const sure = staged === request.length
+  encodeReadHeader(memory.buffer, used, request, mode, sure ? NBD_REPLY_FLAG_DONE : 0)
   writer.commit(size)
-  if (mode === NBD_MODE_SIMPLE) {
-    writer.pushFile(map, request.length)
+  if (mode === NBD_MODE_SIMPLE || sure) {
+    writer.pushFile(map, request.length, staged)
     return
   }
   const failed = { ...request }
-  writer.pushFile(map, request.length, {
+  writer.pushFile(map, request.length, staged, {
     instead: chunkSize(mode),
     error: () => {
       const memory = takeMemory(maxErrorSize(mode))

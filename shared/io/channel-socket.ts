@@ -189,6 +189,15 @@ export class QIOChannelSocket extends QIOChannel {
   }
 
   /**
+   * As `sendfile`, of what is in a pipe.
+   *
+   * @param length at most what is in it
+   */
+  splice(pipe: number, length: number): number {
+    return this.#out.splice(pipe, length)
+  }
+
+  /**
    * As `writev` with one piece, and sends descriptors along. Only with the feature `fd-pass`.
    *
    * @param fds at most MAX_PASSED_FDS; they stay the caller's. All go, or, with QIO_CHANNEL_ERR_BLOCK, none

@@ -6,6 +6,7 @@
  *
  * @context the thread in whose loop the socket is
  */
+import * as fs from 'node:fs'
 import type * as net from 'node:net'
 import { Coroutine, type CoroutineFn } from '../coroutine/coroutine.ts'
 import { bugError, NBDError } from '../errors/nbd-error.ts'
@@ -22,6 +23,7 @@ import {
   setGather,
   shutdownSocket
 } from '../syscall/socket.ts'
+import { splice } from '../syscall/splice.ts'
 import { QIO_CHANNEL_ERR_BLOCK, type IOVec } from './channel.ts'
 import { giveMemory, takeMemory } from './memory-pool.ts'
 import { closedError, transportError } from './transport-errors.ts'
@@ -114,6 +116,22 @@ export class SocketWriter {
     // Some file systems can be read from only, or only so far by sendfile.
     if (n === -EINVAL || n === -EOVERFLOW) return this.#sendRead(file, offset, Math.min(length, READ_PIECE))
     throw transportError('sending', -n)
+  }
+
+  /** @see QIOChannelSocket.splice */
+  splice(pipe: number, length: number): number {
+    this.check()
+    if (this.#sending) return QIO_CHANNEL_ERR_BLOCK
+    const n = splice(pipe, this.#fd, length)
+    if (n >= 0) return n
+    if (n !== -EAGAIN) throw transportError('sending', -n)
+    const memory = takeMemory(WAIT_PIECE)
+    try {
+      const end = fs.readSync(pipe, memory.buffer, 0, Math.min(length, WAIT_PIECE), null)
+      return this.writev([{ memory, start: 0, end }], false)
+    } finally {
+      giveMemory(memory)
+    }
   }
 
   /** @see QIOChannelSocket.writevFds */

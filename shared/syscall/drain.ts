@@ -4,26 +4,11 @@
  */
 import * as fs from 'node:fs'
 import { closeFd, setPipeSize } from './fd.ts'
-import { declare, EINTR, errno } from './libc.ts'
 import { createPipe } from './pipe.ts'
-
-const splice_ = declare(
-  'int64_t splice(int from, uintptr_t offset, int to, uintptr_t toOffset, size_t length, unsigned int flags)'
-)
-const SPLICE_F_NONBLOCK = 2
+import { splice } from './splice.ts'
 
 /** As much as the system grants everybody. A pipe takes so many pages, however little of each is used. */
 const PIPE_SIZE = 1024 * 1024
-
-/** @returns bytes, 0 at the end of the stream, or the errno as a negative number @see splice(2) */
-function splice(from: number, to: number, length: number): number {
-  for (;;) {
-    const n = splice_(from, 0, to, 0, length, SPLICE_F_NONBLOCK)
-    if (n >= 0) return n
-    const e = errno()
-    if (e !== EINTR) return -e
-  }
-}
 
 export class Drain {
   readonly #pipe: { readFd: number; writeFd: number }

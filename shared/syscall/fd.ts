@@ -13,6 +13,7 @@ const F_GETFL = 3
 const F_SETFL = 4
 const F_DUPFD_CLOEXEC = 1030
 const F_SETPIPE_SZ = 1031
+const F_GETPIPE_SZ = 1032
 const O_ACCMODE = 3
 const O_NONBLOCK = 0o4000
 const O_CLOEXEC = 0o2000000
@@ -73,10 +74,12 @@ function setFlags(fd: number, change: (flags: number) => number): void {
 /**
  * Lets a pipe hold so many bytes, if the system grants that.
  *
+ * @returns how many it holds
  * @see fcntl(2), F_SETPIPE_SZ
  */
-export function setPipeSize(fd: number, size: number): void {
+export function setPipeSize(fd: number, size: number): number {
   fcntl(fd, F_SETPIPE_SZ, size)
+  return fcntl(fd, F_GETPIPE_SZ, 0)
 }
 
 /**

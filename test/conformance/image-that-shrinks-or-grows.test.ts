@@ -11,17 +11,22 @@ import {
   NBD_REPLY_TYPE_ERROR,
   NBD_REPLY_TYPE_OFFSET_DATA
 } from '../helpers/raw-constants.ts'
-import { KiB, MiB, request } from '../helpers/raw-wire.ts'
+import { KiB, MiB, request, type RawRequest } from '../helpers/raw-wire.ts'
 import { waitFor } from '../helpers/wait-for.ts'
 
 const SIZE = 32 * MiB
 
-/** A connection on which the reply to a READ of all has begun, and whose image is cut off then. */
-async function cutWhileReading(t: Test, structured: boolean): Promise<RawClient> {
+/**
+ * A connection on which the reply to a READ of all has begun, and whose image is cut off then.
+ *
+ * @param behind another READ, which was sent together with it
+ */
+async function cutWhileReading(t: Test, structured: boolean, behind?: RawRequest): Promise<RawClient> {
   const image = imageOf(t, Buffer.alloc(SIZE, 5))
   const client = await RawClient.transmit(t, await Mqnbd.serve(t, [image]), { structured })
   const before = client.socket.bytesRead
-  client.send(request({ type: NBD_CMD_READ, length: SIZE }))
+  const all = request({ type: NBD_CMD_READ, length: SIZE })
+  client.send(behind ? Buffer.concat([all, request(behind)]) : all)
   client.socket.once('data', () => client.socket.pause())
   await waitFor('the reply to begin', () => client.socket.bytesRead > before)
   fs.truncateSync(image, 4096)
@@ -50,6 +55,16 @@ void t.test(
     t.strictSame([error.type, error.flags], [NBD_REPLY_TYPE_ERROR, NBD_REPLY_FLAG_DONE])
   }
 )
+
+void t.test('R21 - what is final comes whole, though the image is cut off before it is sent', async (t) => {
+  const length = 512 * KiB
+  const client = await cutWhileReading(t, true, { type: NBD_CMD_READ, offset: 4 * MiB, length, cookie: 2n })
+  await client.chunk()
+  t.equal((await client.chunk()).type, NBD_REPLY_TYPE_ERROR)
+  const { type, flags, cookie, payload } = await client.chunk()
+  t.strictSame([type, flags, cookie], [NBD_REPLY_TYPE_OFFSET_DATA, NBD_REPLY_FLAG_DONE, 2n])
+  t.ok(payload.subarray(8).equals(Buffer.alloc(length, 5)), 'the data')
+})
 
 for (const structured of [false, true]) {
   void t.test(

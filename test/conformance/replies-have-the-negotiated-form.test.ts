@@ -46,6 +46,17 @@ for (const [kind, server] of Object.entries(servers)) {
   }
 }
 
+void t.test('SHOULD - a READ from the page cache, of up to 1 MiB, is one chunk', async (t) => {
+  const client = await RawClient.transmit(t, servers.file, { structured: true })
+  for (const length of [4096, 32 * KiB, 100_001, 512 * KiB + 1, MiB]) {
+    const { chunks } = await client.call({ type: NBD_CMD_READ, offset: 4096, length })
+    t.strictSame(
+      chunks.map(({ flags, payload }) => [flags, payload.length]),
+      [[NBD_REPLY_FLAG_DONE, 8 + length]]
+    )
+  }
+})
+
 void t.test('R18 - no structured reply to a client that did not ask for them, for no command', async (t) => {
   const client = await RawClient.transmit(t, servers.memory)
   for (let type = 0; type < 10; type++) {

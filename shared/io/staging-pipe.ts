@@ -1,0 +1,102 @@
+/**
+ * Pipes that hold pages of files on their way to a socket: what is in one can be sent, whatever becomes of the file
+ * meanwhile, and is not copied. Those that are not in use wait for the next who needs one.
+ *
+ * @context each thread has its own
+ */
+import { atThreadEnd, keepsThreadEnds } from '../aio/thread-end.ts'
+import { systemError } from '../errors/system-error.ts'
+import { closeFd, setPipeSize } from '../syscall/fd.ts'
+import { EINVAL, EOVERFLOW } from '../syscall/libc.ts'
+import { createPipe } from '../syscall/pipe.ts'
+import { spliceFile } from '../syscall/splice.ts'
+
+const PAGE_SIZE = 4096
+/** As much as the system grants everybody. */
+const PIPE_SIZE = 1024 * 1024
+/** Of one thread: the system grants a user 64 of that size. */
+const MAX_PIPES = 32
+
+const all = new Set<StagingPipe>()
+const unused: StagingPipe[] = []
+
+export class StagingPipe {
+  readonly readFd: number
+  readonly #writeFd: number
+  /** A pipe holds so many pages, however little of each is used. */
+  readonly #pages: number
+  #usedPages = 0
+  /** What is in it. */
+  #bytes = 0
+
+  /** @returns one to `give` when it is empty again, or else to `close`; undefined when there are enough of them */
+  static take(): StagingPipe | undefined {
+    const pipe = unused.pop()
+    if (pipe || all.size === MAX_PIPES || !keepsThreadEnds()) return pipe
+    try {
+      return new StagingPipe()
+    } catch {
+      // There are too many descriptors, and other ways to send a file.
+      return undefined
+    }
+  }
+
+  private constructor() {
+    const { readFd, writeFd } = createPipe()
+    this.readFd = readFd
+    this.#writeFd = writeFd
+    this.#pages = setPipeSize(writeFd, PIPE_SIZE) / PAGE_SIZE
+    if (all.size === 0) atThreadEnd(closeAll)
+    all.add(this)
+  }
+
+  get isEmpty(): boolean {
+    return this.#bytes === 0
+  }
+
+  /** Whether a part of a file fits. */
+  hasRoom(offset: number, length: number): boolean {
+    return this.#usedPages + pagesOf(offset, length) <= this.#pages
+  }
+
+  /**
+   * Takes a part of a file, for which there is room; waits for what is not in the page cache.
+   *
+   * @returns bytes: fewer when the file ends before, none when it is of a kind that cannot be taken
+   * @throws NBDError of kind `request` when it cannot be read
+   */
+  stage(file: number, offset: number, length: number): number {
+    const n = spliceFile(file, offset, this.#writeFd, length)
+    if (n === -EINVAL || n === -EOVERFLOW) return 0
+    if (n < 0) throw systemError(-n, 'splice')
+    this.#bytes += n
+    this.#usedPages += pagesOf(offset, n)
+    return n
+  }
+
+  /** So many bytes have been taken out. */
+  taken(bytes: number): void {
+    this.#bytes -= bytes
+    if (this.#bytes === 0) this.#usedPages = 0
+  }
+
+  /** Back to the thread; it must be empty. */
+  give(): void {
+    unused.push(this)
+  }
+
+  /** Drops what is in it. */
+  close(): void {
+    all.delete(this)
+    closeFd(this.readFd)
+    closeFd(this.#writeFd)
+  }
+}
+
+function closeAll(): void {
+  for (const pipe of all) pipe.close()
+  unused.length = 0
+}
+
+const pagesOf = (offset: number, length: number): number =>
+  Math.ceil((offset + length) / PAGE_SIZE) - Math.floor(offset / PAGE_SIZE)
