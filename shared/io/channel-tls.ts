@@ -39,6 +39,8 @@ export const TLS_HANDSHAKE_TIMEOUT_MS = 10_000
  * large requests, because stopping and going on costs two system calls and a turn of the loop.
  */
 const READ_AHEAD = 1024 * 1024
+/** What two records have in common with any two: headers and tags. The least that TLS 1.3 adds to one is half of it. */
+const TWO_RECORDS = 44
 /** How long `close` lets the peer take what was written, in ms. */
 const CLOSE_TIMEOUT_MS = 10_000
 
@@ -69,6 +71,8 @@ export class QIOChannelTLS extends QIOChannel {
   /** Decrypted, and not read. */
   #received: Buffer[] = []
   #receivedBytes = 0
+  /** What the socket had read when the last of them came. */
+  #encrypted = 0
   #ended = false
   /** Why nothing can be written any more. */
   #unwritable: string | undefined
@@ -238,8 +242,18 @@ export class QIOChannelTLS extends QIOChannel {
     this.#received.push(bytes)
     this.#receivedBytes += bytes.length
     if (this.#receivedBytes >= READ_AHEAD) this.#tls!.pause()
+    if (this.#cameAlone(bytes.length)) this.#waiters.wake('in')
     // Not at once: one read of the socket brings many records, and replies to all of them may leave together.
-    this.#waiters.wakeSoon('in')
+    else this.#waiters.wakeSoon('in')
+  }
+
+  /** Whether what the socket has read has no room for more records than the one with `length` bytes. */
+  #cameAlone(length: number): boolean {
+    if (!(this.#socket instanceof net.Socket)) return false
+    const encrypted = this.#socket.bytesRead
+    const read = encrypted - this.#encrypted
+    this.#encrypted = encrypted
+    return read > 0 && read < length + TWO_RECORDS
   }
 
   #take(iov: readonly IOVec[]): number {
