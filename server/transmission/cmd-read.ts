@@ -4,13 +4,14 @@ import type { CoroutineFn } from '../../shared/coroutine/coroutine.ts'
 import type { BlockMap } from '../../shared/block/block-node.ts'
 import { giveMemory, takeMemory } from '../../shared/io/memory-pool.ts'
 import type { NBDRequest } from '../../shared/protocol/messages/request.ts'
+import { NBD_MODE_SIMPLE } from '../../shared/protocol/nbd-mode.ts'
 import { CachedStretch } from './cached-stretch.ts'
-import { encodeReadHeader, readHeaderSize, replyDone, replyReadFromFile } from './reply.ts'
+import { encodeReadHeader, readHeaderSize, replyDone, replyHole, replyReadFromFile } from './reply.ts'
 import { MAX_RESERVE } from './reply-writer.ts'
 import type { Transmission } from './transmission.ts'
 
-/** From here on the fixed cost of sendfile is less than that of copying the data. */
-const SENDFILE_MIN = 32 * 1024
+/** From here on the fixed cost of sendfile is less than that of copying the data, and asking for holes costs little. */
+const LARGE = 32 * 1024
 
 const map: BlockMap = { fd: -1, offset: 0, resident: false }
 const cached = new CachedStretch()
@@ -29,16 +30,21 @@ export function cmdRead(transmission: Transmission, request: NBDRequest): undefi
     return undefined
   }
   const headerSize = readHeaderSize(mode)
-  if (
-    length >= SENDFILE_MIN &&
-    writer.takesFiles &&
-    exp.node.map(offset, length, map) &&
-    (map.resident || cached.has(map.fd, map.offset, length))
-  ) {
+  const mapped = length >= LARGE && exp.node.map(offset, length, map)
+  const there = mapped && (map.resident || cached.has(map.fd, map.offset, length))
+  const tellsHoles = mode !== NBD_MODE_SIMPLE
+  // Zeroes of holes may be cached, too.
+  if (there && tellsHoles && exp.node.isHoleNow?.(offset, length)) {
+    replyHole(writer, request, mode)
+    return undefined
+  }
+  if (there && writer.takesFiles) {
     replyReadFromFile(writer, request, mode, map)
     return undefined
   }
-  if (headerSize + length <= MAX_RESERVE) {
+  // What may be a hole is not read: that would bring zeroes to the cache.
+  const mayBeHole = mapped && !there && tellsHoles
+  if (headerSize + length <= MAX_RESERVE && !mayBeHole) {
     const { memory, used } = writer.reserve(headerSize + length)
     if (exp.node.preadNowait(memory.address + used + headerSize, offset, length)) {
       encodeReadHeader(memory.buffer, used, request, mode)
@@ -52,10 +58,17 @@ export function cmdRead(transmission: Transmission, request: NBDRequest): undefi
 function* readLater(transmission: Transmission, request: NBDRequest, headerSize: number): CoroutineFn {
   const { exp, mode, writer } = transmission
   const { offset, length } = request
+  const { node } = exp
+  if (length >= LARGE && mode !== NBD_MODE_SIMPLE && node.isHole) {
+    if (yield* coAwait(node.isHole(offset, length))) {
+      replyHole(writer, request, mode)
+      return
+    }
+  }
   // Without the header: lengths are powers of two mostly, and so is what the pool gives.
   const memory = takeMemory(length)
   try {
-    yield* coAwait(exp.node.pread(memory, 0, offset, length))
+    yield* coAwait(node.pread(memory, 0, offset, length))
   } catch (error) {
     giveMemory(memory)
     throw error

@@ -12,7 +12,8 @@ import {
   NBD_REPLY_TYPE_BLOCK_STATUS_EXT,
   NBD_REPLY_TYPE_ERROR,
   NBD_REPLY_TYPE_NONE,
-  NBD_REPLY_TYPE_OFFSET_DATA
+  NBD_REPLY_TYPE_OFFSET_DATA,
+  NBD_REPLY_TYPE_OFFSET_HOLE
 } from '../../shared/protocol/constants.ts'
 import { NBD_MAX_STRING_SIZE } from '../../shared/protocol/limits.ts'
 import {
@@ -28,6 +29,7 @@ import {
   encodeChunkError,
   NBD_CHUNK_CONTEXT_SIZE,
   NBD_CHUNK_ERROR_SIZE,
+  NBD_CHUNK_HOLE_SIZE,
   NBD_CHUNK_OFFSET_SIZE,
   NBD_CHUNK_SIZE,
   NBD_EXTENT_SIZE
@@ -140,6 +142,18 @@ function encodeErrorReply(
   const payload = encodeHeader(buf, at, request, mode, NBD_REPLY_FLAG_DONE, NBD_REPLY_TYPE_ERROR, length)
   encodeChunkError(buf, payload, error, message)
   return payload - at + length
+}
+
+/** A READ of nothing but zeroes. Not for simple replies. */
+export function replyHole(writer: ReplyWriter, request: NBDRequest, mode: NBDMode): void {
+  const size = chunkSize(mode) + NBD_CHUNK_HOLE_SIZE
+  const { memory, used } = writer.reserve(size)
+  const { buffer } = memory
+  const type = NBD_REPLY_TYPE_OFFSET_HOLE
+  const payload = encodeHeader(buffer, used, request, mode, NBD_REPLY_FLAG_DONE, type, NBD_CHUNK_HOLE_SIZE)
+  writeUint64(buffer, payload, request.offset)
+  buffer.writeUInt32BE(request.length, payload + NBD_CHUNK_OFFSET_SIZE)
+  writer.commit(size)
 }
 
 /**

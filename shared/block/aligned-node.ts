@@ -116,6 +116,14 @@ export class AlignedNode implements BlockNode {
     return this.#child.blockStatus(offset, length, most)
   }
 
+  isHole(offset: number, length: number): Promise<boolean> {
+    return this.#child.isHole?.(offset, length) ?? Promise.resolve(false)
+  }
+
+  isHoleNow(offset: number, length: number): boolean {
+    return this.#child.isHoleNow?.(offset, length) ?? false
+  }
+
   handle(): AlignedHandle {
     return { ...this.#child.handle(), tracked: this.#tracked.memory }
   }

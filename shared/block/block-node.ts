@@ -112,6 +112,17 @@ export interface BlockNode {
    */
   blockStatus(offset: number, length: number, most: number): Promise<BlockExtent[]>
 
+  /**
+   * Whether all of a stretch is a hole and reads as zeroes, as far as that is told sooner than the stretch is read. Absent
+   * where nothing is.
+   *
+   * @see bdrv_co_is_zero_fast
+   */
+  isHole?(offset: number, length: number): Promise<boolean>
+
+  /** As `isHole`, for a stretch that is in the page cache, in this thread. */
+  isHoleNow?(offset: number, length: number): boolean
+
   /** @context main */
   handle(): NodeHandle
 

@@ -1,5 +1,5 @@
 /** Where a file has data, and making and filling holes: the calls that Node lacks. */
-import { callInPool, declare } from './libc.ts'
+import { callInPool, declare, errno } from './libc.ts'
 
 const fallocate_ = declare('int fallocate(int fd, int mode, int64_t offset, int64_t length)')
 const lseek_ = declare('int64_t lseek(int fd, int64_t offset, int whence)')
@@ -8,6 +8,7 @@ const posix_fadvise = declare('int posix_fadvise(int fd, int64_t offset, int64_t
 export const FALLOC_FL_KEEP_SIZE = 0x01
 export const FALLOC_FL_PUNCH_HOLE = 0x02
 export const FALLOC_FL_ZERO_RANGE = 0x10
+export const SEEK_END = 2
 export const SEEK_DATA = 3
 export const SEEK_HOLE = 4
 export const POSIX_FADV_WILLNEED = 3
@@ -32,6 +33,12 @@ export const seek = (
   offset: number,
   whence: typeof SEEK_DATA | typeof SEEK_HOLE
 ): Promise<number> => callInPool(lseek_, fd, offset, whence)
+
+/** As `seek`, in this thread: waits for the disk where the file's map is not in memory. */
+export function seekNow(fd: number, offset: number, whence: typeof SEEK_DATA | typeof SEEK_END): number {
+  const found = lseek_(fd, offset, whence)
+  return found < 0 ? -errno() : found
+}
 
 /**
  * In the thread pool.

@@ -1,5 +1,5 @@
 import t from 'tap'
-import { imageOf } from '../helpers/files.ts'
+import { emptyImage, imageOf } from '../helpers/files.ts'
 import { Mqnbd } from '../helpers/mqnbd.ts'
 import { RawClient } from '../helpers/raw-client.ts'
 import {
@@ -13,7 +13,9 @@ import {
   NBD_CMD_WRITE_ZEROES,
   NBD_EINVAL,
   NBD_REPLY_FLAG_DONE,
-  NBD_REPLY_TYPE_ERROR
+  NBD_REPLY_TYPE_ERROR,
+  NBD_REPLY_TYPE_OFFSET_DATA,
+  NBD_REPLY_TYPE_OFFSET_HOLE
 } from '../helpers/raw-constants.ts'
 import { KiB, MiB, request, type RawRequest } from '../helpers/raw-wire.ts'
 
@@ -54,6 +56,33 @@ void t.test('SHOULD - a READ from the page cache, of up to 1 MiB, is one chunk',
       chunks.map(({ flags, payload }) => [flags, payload.length]),
       [[NBD_REPLY_FLAG_DONE, 8 + length]]
     )
+  }
+})
+
+void t.test('holes - a READ of 32 KiB or more is a hole chunk where there are only holes', async (t) => {
+  const length = 32 * KiB
+  for (const image of [emptyImage(t, 4 * MiB), 'memory:4M']) {
+    const server = await Mqnbd.serve(t, [image])
+    const simple = await RawClient.transmit(t, server)
+    for (const form of [{ structured: true }, { extended: true }]) {
+      const client = await RawClient.transmit(t, server, form)
+      await simple.call({ type: NBD_CMD_TRIM, length: 4 * MiB })
+      const read = async (offset: number, flags = 0): Promise<[number, Buffer]> => {
+        const { data, chunks } = await client.call({ type: NBD_CMD_READ, flags, offset, length })
+        t.equal(chunks.length, 1)
+        t.equal(chunks[0]!.flags, NBD_REPLY_FLAG_DONE)
+        return [chunks[0]!.type, data]
+      }
+      const zeroes = Buffer.alloc(length)
+      t.strictSame(await read(MiB), [NBD_REPLY_TYPE_OFFSET_HOLE, zeroes])
+      // Zeroes are cached from here on.
+      t.ok((await simple.call({ type: NBD_CMD_READ, offset: MiB, length })).data.equals(zeroes))
+      t.strictSame(await read(MiB, NBD_CMD_FLAG_DF), [NBD_REPLY_TYPE_OFFSET_HOLE, zeroes])
+      await simple.call({ type: NBD_CMD_WRITE, offset: MiB + 4096, payload: Buffer.alloc(4096, 7) })
+      const [type, data] = await read(MiB)
+      t.equal(type, NBD_REPLY_TYPE_OFFSET_DATA)
+      t.ok(data.equals(Buffer.concat([Buffer.alloc(4096), Buffer.alloc(4096, 7), Buffer.alloc(24 * KiB)])))
+    }
   }
 })
 

@@ -27,6 +27,8 @@ const LENGTH = 16
 export const NBD_CHUNK_SIZE = 4 + 2 + 2 + 8 + 4
 /** In front of the data of NBD_REPLY_TYPE_OFFSET_DATA. */
 export const NBD_CHUNK_OFFSET_SIZE = 8
+/** Offset and length of OFFSET_HOLE. */
+export const NBD_CHUNK_HOLE_SIZE = 8 + 4
 /** In front of the extents of NBD_REPLY_TYPE_BLOCK_STATUS. */
 export const NBD_CHUNK_CONTEXT_SIZE = 4
 export const NBD_EXTENT_SIZE = 4 + 4

@@ -116,6 +116,14 @@ export class PosixFileNode implements BlockNode {
     return this.#file.blockStatus(offset, length, most)
   }
 
+  isHole(offset: number, length: number): Promise<boolean> {
+    return this.#file.isHole(offset, length)
+  }
+
+  isHoleNow(offset: number, length: number): boolean {
+    return this.#file.isHoleNow(offset, length)
+  }
+
   handle(): PosixFileHandle {
     return { driver: this.driver, file: this.#file.state, readOnly: this.readOnly }
   }
@@ -143,10 +151,17 @@ function openFile(filename: string, readOnly: boolean, direct: boolean): number 
 const noDirect = (filename: string): NBDError =>
   configError(`cannot open '${filename}' with cache.direct=on: its file system does not support O_DIRECT`)
 
+/** Bytes of what st_blocks counts. */
+const STAT_BLOCK = 512
+
 function inspect(fd: number, filename: string): PosixFileState {
   const stat = fs.fstatSync(fd)
-  const features = new FileFeatures().words
-  if (stat.isFile()) return { fd, kind: 'regular', length: stat.size, sectorSize: 1, features }
+  const known = new FileFeatures()
+  const features = known.words
+  if (stat.isFile()) {
+    if (stat.blocks * STAT_BLOCK < stat.size) known.hasHoles()
+    return { fd, kind: 'regular', length: stat.size, sectorSize: 1, features }
+  }
   if (stat.isBlockDevice()) {
     return {
       fd,

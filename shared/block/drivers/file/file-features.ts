@@ -1,6 +1,6 @@
 /**
  * What has been learned about a file, shared by all threads that use it: what its file system cannot do is
- * tried once, not once per request.
+ * tried once, not once per request, and holes are not looked for where there are none.
  */
 
 const NOWAIT_UNSUPPORTED = 0
@@ -9,7 +9,8 @@ const ZERO_RANGE_UNSUPPORTED = 2
 const SEEK_UNSUPPORTED = 3
 const DISCARD_UNSUPPORTED = 4
 const FLUSH_ERRNO = 5
-const COUNT = 6
+const HOLES = 6
+const COUNT = 7
 
 export class FileFeatures {
   /** Postable. */
@@ -61,6 +62,15 @@ export class FileFeatures {
 
   cannotDiscard(): void {
     this.#view[DISCARD_UNSUPPORTED] = 1
+  }
+
+  /** It had holes when it was opened, or was given some since. */
+  get mayHaveHoles(): boolean {
+    return this.#view[HOLES] === 1
+  }
+
+  hasHoles(): void {
+    this.#view[HOLES] = 1
   }
 
   /** errno of the first flush that failed, or 0. @see page_cache_inconsistent in QEMU's block/file-posix.c */

@@ -43,11 +43,19 @@ export const memoryDriver: BlockDriver<MemoryOptions, PosixFileHandle> = {
       closeFd(fd)
       throw configError(`cannot make a memory disk of ${options.size} bytes: ${reason(error)}`, error)
     }
-    const features = new FileFeatures().words
+    const features = new FileFeatures()
+    features.hasHoles()
     return new PosixFileNode({
       driver: 'memory',
       // It is a copy of memory, for which the kernel would take a thread of its own, too.
-      file: { fd, kind: 'memory', length: options.size, sectorSize: 1, features, aio: 'threads' },
+      file: {
+        fd,
+        kind: 'memory',
+        length: options.size,
+        sectorSize: 1,
+        features: features.words,
+        aio: 'threads'
+      },
       readOnly: options['read-only'] ?? false
     })
   },

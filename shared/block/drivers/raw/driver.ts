@@ -129,6 +129,14 @@ export class RawNode implements BlockNode {
     return this.#child.blockStatus(this.#offset + offset, length, most)
   }
 
+  isHole(offset: number, length: number): Promise<boolean> {
+    return this.#child.isHole?.(this.#offset + offset, length) ?? Promise.resolve(false)
+  }
+
+  isHoleNow(offset: number, length: number): boolean {
+    return this.#child.isHoleNow?.(this.#offset + offset, length) ?? false
+  }
+
   handle(): RawHandle {
     return {
       driver: 'raw',

@@ -107,6 +107,48 @@ void t.test(
   }
 )
 
+void t.test('file - a hole is told as long as it is one', async (t) => {
+  const image = emptyImage(t, 4 * MiB)
+  const node = await open(t, image)
+  const told: [number, number, boolean][] = []
+  const expect = async (offset: number, length: number, hole: boolean): Promise<void> => {
+    const said = [await node.isHole?.(offset, length), node.isHoleNow?.(offset, length)]
+    if (said.some((each) => each !== hole)) told.push([offset, length, !hole])
+  }
+  await expect(0, 4 * MiB, true)
+  await writeNode(node, MiB, Buffer.alloc(64 * KiB, 1))
+  await expect(0, MiB, true)
+  await expect(0, MiB + 1, false)
+  await expect(MiB, 4 * KiB, false)
+  await expect(MiB + 60 * KiB, 8 * KiB, false)
+  await expect(MiB + 64 * KiB, 3 * MiB - 64 * KiB, true)
+  await writeNode(node, 3 * MiB, Buffer.alloc(4 * KiB, 1))
+  await expect(2 * MiB, 2 * MiB, false)
+  await expect(MiB, 64 * KiB, false)
+  await node.pwriteZeroes(MiB, 64 * KiB, { mayUnmap: true, noFallback: false })
+  await expect(MiB, 64 * KiB, true)
+  await writeNode(node, MiB, Buffer.alloc(64 * KiB, 1))
+  await expect(MiB, 64 * KiB, false)
+  await node.pdiscard(MiB, 64 * KiB)
+  await expect(MiB, 64 * KiB, true)
+  fs.truncateSync(image, 2 * MiB)
+  await expect(MiB + 64 * KiB, MiB - 64 * KiB, true)
+  await expect(MiB + 64 * KiB, MiB, false)
+  await expect(3 * MiB, 64 * KiB, false)
+  t.same(told, [])
+})
+
+void t.test('file - one that had no holes is asked about them when it may have some', async (t) => {
+  const image = imageOf(t, Buffer.alloc(MiB, 1))
+  const node = await open(t, image)
+  const view = attachNode(structuredClone(node.handle()))
+  t.equal(spawnSync('fallocate', ['--punch-hole', '--length=512K', image]).status, 0)
+  t.notOk(view.isHoleNow?.(0, 64 * KiB), 'by somebody else')
+  await node.pdiscard(MiB / 2, MiB / 2)
+  t.ok(view.isHoleNow?.(0, 64 * KiB))
+  t.ok(view.isHoleNow?.(MiB / 2, 64 * KiB))
+})
+
 void t.test('file - a file that has become shorter is EIO, not data', async (t) => {
   const image = imageOf(t, Buffer.alloc(MiB, 1))
   const node = await open(t, image)
