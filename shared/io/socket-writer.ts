@@ -128,7 +128,8 @@ export class SocketWriter {
     const memory = takeMemory(WAIT_PIECE)
     try {
       const end = fs.readSync(pipe, memory.buffer, 0, Math.min(length, WAIT_PIECE), null)
-      return this.writev([{ memory, start: 0, end }], false)
+      // All of it must be taken: it is nowhere else any more.
+      return this.#sendLater([{ memory, start: 0, end }])
     } finally {
       giveMemory(memory)
     }

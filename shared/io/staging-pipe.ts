@@ -1,6 +1,6 @@
 /**
  * Pipes that hold pages of files on their way to a socket: what is in one can be sent, whatever becomes of the file
- * meanwhile, and is not copied. Those that are not in use wait for the next who needs one.
+ * meanwhile, and is not copied. Those that are not in use wait a moment for the next who needs one.
  *
  * @context each thread has its own
  */
@@ -16,9 +16,15 @@ const PAGE_SIZE = 4096
 const PIPE_SIZE = 1024 * 1024
 /** Of one thread: the system grants a user 64 of that size. */
 const MAX_PIPES = 32
+/** How long one that is not in use is kept, at the least, in ms. */
+const KEPT_MS = 1000
 
 const all = new Set<StagingPipe>()
 const unused: StagingPipe[] = []
+/** Those of `unused` that nobody has needed since the last look; the first of them. */
+let idle = 0
+let looking: NodeJS.Timeout | undefined
+let endsWithThread = false
 
 export class StagingPipe {
   readonly readFd: number
@@ -32,6 +38,7 @@ export class StagingPipe {
   /** @returns one to `give` when it is empty again, or else to `close`; undefined when there are enough of them */
   static take(): StagingPipe | undefined {
     const pipe = unused.pop()
+    idle = Math.min(idle, unused.length)
     if (pipe || all.size === MAX_PIPES || !keepsThreadEnds()) return pipe
     try {
       return new StagingPipe()
@@ -46,7 +53,8 @@ export class StagingPipe {
     this.readFd = readFd
     this.#writeFd = writeFd
     this.#pages = setPipeSize(writeFd, PIPE_SIZE) / PAGE_SIZE
-    if (all.size === 0) atThreadEnd(closeAll)
+    if (!endsWithThread) atThreadEnd(closeAll)
+    endsWithThread = true
     all.add(this)
   }
 
@@ -83,6 +91,7 @@ export class StagingPipe {
   /** Back to the thread; it must be empty. */
   give(): void {
     unused.push(this)
+    looking ??= setTimeout(look, KEPT_MS).unref()
   }
 
   /** Drops what is in it. */
@@ -93,7 +102,15 @@ export class StagingPipe {
   }
 }
 
+/** Closes those that nobody has needed since the last look. */
+function look(): void {
+  for (const pipe of unused.splice(0, idle)) pipe.close()
+  idle = unused.length
+  looking = idle > 0 ? setTimeout(look, KEPT_MS).unref() : undefined
+}
+
 function closeAll(): void {
+  clearTimeout(looking)
   for (const pipe of all) pipe.close()
   unused.length = 0
 }

@@ -1,12 +1,15 @@
 import * as crypto from 'node:crypto'
 import { once } from 'node:events'
 import * as fs from 'node:fs'
+import { Worker } from 'node:worker_threads'
 import t from 'tap'
 import { Coroutine, type CoroutineFn } from '../../../../shared/coroutine/coroutine.ts'
 import { QIO_CHANNEL_ERR_BLOCK } from '../../../../shared/io/channel.ts'
 import { QIOChannelSocket } from '../../../../shared/io/channel-socket.ts'
+import { connectSocket } from '../../../../shared/io/connect.ts'
 import { closeFd, duplicateFd } from '../../../../shared/syscall/fd.ts'
 import { declare } from '../../../../shared/syscall/libc.ts'
+import { StagingPipe } from '../../../../shared/io/staging-pipe.ts'
 import { Memory } from '../../../../shared/syscall/memory.ts'
 import { imageOf } from '../../../helpers/files.ts'
 import { openSockets } from '../../../helpers/proc.ts'
@@ -116,6 +119,59 @@ void t.test('sendfile - waits for room, as writing does', async (t) => {
   t.ok((await within('all to be sent', sent)) > 0)
   await waitFor('all', () => received.reduce((sum, { length }) => sum + length, 0) === bytes.length)
   t.ok(Buffer.concat(received).equals(bytes))
+})
+
+const HEADER = 48
+const PART = 64 << 10
+const PARTS = 8192
+
+/** As replies go: a header, and a part of a file behind it. */
+function* sendStaged(channel: QIOChannelSocket, file: number): CoroutineFn {
+  const pipe = StagingPipe.take()
+  if (!pipe) throw new Error('no pipe')
+  const memory = Memory.allocate(HEADER)
+  for (let i = 0; i < PARTS; i++) {
+    for (let start = 0; start < HEADER;) {
+      const n = channel.writev([{ memory, start, end: HEADER }], true)
+      if (n === QIO_CHANNEL_ERR_BLOCK) yield* channel.yield('out')
+      else start += n
+    }
+    for (let left = pipe.stage(file, 0, PART); left > 0;) {
+      const n = channel.splice(pipe.readFd, left)
+      if (n === QIO_CHANNEL_ERR_BLOCK) yield* channel.yield('out')
+      else left -= n
+    }
+    pipe.taken(PART)
+  }
+  pipe.give()
+}
+
+/** Listens, tells its port, takes one connection, and tells in the end how much has come: in a thread of its own. */
+const RECEIVER = `
+const { parentPort } = require('node:worker_threads')
+const server = require('node:net').createServer((socket) => {
+  socket.on('data', () => undefined)
+  socket.on('end', () => parentPort.postMessage(socket.bytesRead))
+  server.close()
+})
+server.listen(0, '127.0.0.1', () => parentPort.postMessage(server.address().port))
+`
+
+// Where there is room again in the moment between seeing that there is none and waiting, it may be for a few bytes only.
+void t.test('splice - all that it takes out of the pipe is sent', async (t) => {
+  const fd = fs.openSync(imageOf(t, crypto.randomBytes(PART)), 'r')
+  t.teardown(() => fs.closeSync(fd))
+  const receiver = new Worker(RECEIVER, { eval: true })
+  t.teardown(() => receiver.terminate())
+  const [port] = (await once(receiver, 'message')) as [number]
+  const channel = await connectSocket({ host: '127.0.0.1', port }, 5000)
+  const received = once(receiver, 'message') as Promise<[number]>
+  await within(
+    'all to be sent',
+    Coroutine.start(() => sendStaged(channel, fd))
+  )
+  await channel.close()
+  t.same(await within('what has come', received), [PARTS * (HEADER + PART)])
 })
 
 /** Where this process has code of a library, and how much: it is there above 2 GiB, and does not change. */

@@ -4,6 +4,7 @@ import { NBDError } from '../../../../shared/errors/nbd-error.ts'
 import { StagingPipe } from '../../../../shared/io/staging-pipe.ts'
 import { EBADF } from '../../../../shared/syscall/libc.ts'
 import { imageOf, KiB, MiB } from '../../../helpers/files.ts'
+import { waitFor } from '../../../helpers/wait-for.ts'
 import type { Test } from '../../../helpers/requires.ts'
 
 const openFds = (): number => fs.readdirSync('/proc/self/fd').length
@@ -85,6 +86,16 @@ void t.test('take - an empty one is used again, and a closed one leaves nothing 
   t.equal(openFds(), before + 2)
   pipe?.close()
   t.equal(openFds(), before)
+})
+
+void t.test('give - what nobody needs any more is closed', async (t) => {
+  const before = openFds()
+  const [one, other] = [StagingPipe.take(), StagingPipe.take()]
+  t.equal(openFds(), before + 4)
+  one?.give()
+  other?.give()
+  await waitFor('descriptors to be closed', () => openFds() === before)
+  t.ok(take(t).isEmpty, 'there is a new one')
 })
 
 void t.test('take - there is an end to it', async (t) => {
