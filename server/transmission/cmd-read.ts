@@ -59,11 +59,10 @@ function* readLater(transmission: Transmission, request: NBDRequest, headerSize:
   const { exp, mode, writer } = transmission
   const { offset, length } = request
   const { node } = exp
-  if (length >= LARGE && mode !== NBD_MODE_SIMPLE && node.isHole) {
-    if (yield* coAwait(node.isHole(offset, length))) {
-      replyHole(writer, request, mode)
-      return
-    }
+  const tellsHoles = length >= LARGE && mode !== NBD_MODE_SIMPLE
+  if (tellsHoles && node.isHole && (yield* coAwait(node.isHole(offset, length)))) {
+    replyHole(writer, request, mode)
+    return
   }
   // Without the header: lengths are powers of two mostly, and so is what the pool gives.
   const memory = takeMemory(length)

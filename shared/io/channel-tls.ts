@@ -39,7 +39,7 @@ export const TLS_HANDSHAKE_TIMEOUT_MS = 10_000
  * large requests, because stopping and going on costs two system calls and a turn of the loop.
  */
 const READ_AHEAD = 1024 * 1024
-/** What two records have in common with any two: headers and tags. The least that TLS 1.3 adds to one is half of it. */
+/** Two records of TLS 1.3 are longer than what is in them by so much at the least: headers, types and tags. */
 const TWO_RECORDS = 44
 /** How long `close` lets the peer take what was written, in ms. */
 const CLOSE_TIMEOUT_MS = 10_000
@@ -247,7 +247,7 @@ export class QIOChannelTLS extends QIOChannel {
     else this.#waiters.wakeSoon('in')
   }
 
-  /** Whether what the socket has read has no room for more records than the one with `length` bytes. */
+  /** Whether the socket has read no more than the one record that has brought `length` bytes, or not much more. */
   #cameAlone(length: number): boolean {
     if (!(this.#socket instanceof net.Socket)) return false
     const encrypted = this.#socket.bytesRead

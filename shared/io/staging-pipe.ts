@@ -94,9 +94,9 @@ export class StagingPipe {
     looking ??= setTimeout(look, KEPT_MS).unref()
   }
 
-  /** Drops what is in it. */
+  /** Drops what is in it; once more, does nothing: the descriptors may be another's. */
   close(): void {
-    all.delete(this)
+    if (!all.delete(this)) return
     closeFd(this.readFd)
     closeFd(this.#writeFd)
   }
