@@ -39,8 +39,8 @@ export function cmdRead(transmission: Transmission, request: NBDRequest): undefi
     return undefined
   }
   if (there && writer.takesFiles) {
-    replyReadFromFile(writer, request, mode, map)
-    return undefined
+    if (replyReadFromFile(writer, request, mode, map)) return undefined
+    return readLater(transmission, { ...request }, headerSize)
   }
   // What may be a hole is not read: that would bring zeroes to the cache.
   const mayBeHole = mapped && !there && tellsHoles

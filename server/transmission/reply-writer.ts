@@ -160,7 +160,7 @@ export class ReplyWriter {
   /**
    * Takes a part of a file, so that it comes whatever becomes of the file; `pushFile` of the same is to follow.
    *
-   * @returns bytes, fewer when there is no room for all of them
+   * @returns bytes, fewer when there is no room for all of them; or UNREADABLE
    */
   stage({ fd, offset }: BlockMap, length: number): number {
     if (this.#pipe && !this.#pipe.hasRoom(offset, length)) this.flush()

@@ -44,6 +44,7 @@ import { encodeTruncated } from '../../shared/protocol/string.ts'
 import { writeUint64 } from '../../shared/protocol/uint64.ts'
 import type { BlockExtent, BlockMap } from '../../shared/block/block-node.ts'
 import { takeMemory } from '../../shared/io/memory-pool.ts'
+import { UNREADABLE } from '../../shared/io/staging-pipe.ts'
 import type { ReplyWriter } from './reply-writer.ts'
 
 const chunkSize = (mode: NBDMode): number =>
@@ -159,9 +160,10 @@ export function replyHole(writer: ReplyWriter, request: NBDRequest, mode: NBDMod
 /**
  * A READ whose data goes straight from a file.
  *
- * Until all of it is sent the file may turn out to be shorter than it was. So a reply in chunks says that it is done in
- * a chunk of its own behind the data; a simple one cannot tell, and the connection ends.
+ * Of what is not staged the file may turn out to have less, until all of it is sent. So a reply in chunks says that it is
+ * done in a chunk of its own behind the data then; a simple one cannot tell, and the connection ends.
  *
+ * @returns false when it cannot be read; nothing is replied then
  * @see doc/proto.md "Structured reply chunk message", NBD_REPLY_FLAG_DONE
  */
 export function replyReadFromFile(
@@ -169,9 +171,10 @@ export function replyReadFromFile(
   request: NBDRequest,
   mode: NBDMode,
   map: BlockMap
-): void {
+): boolean {
   const size = readHeaderSize(mode)
   const staged = writer.stage(map, request.length)
+  if (staged === UNREADABLE) return false
   // With room for the end too: both are in the queue before any of it is sent.
   const { memory, used } = writer.reserve(size + chunkSize(mode))
   const sure = staged === request.length
@@ -179,7 +182,7 @@ export function replyReadFromFile(
   writer.commit(size)
   if (mode === NBD_MODE_SIMPLE || sure) {
     writer.pushFile(map, request.length, staged)
-    return
+    return true
   }
   const failed = { ...request }
   writer.pushFile(map, request.length, staged, {
@@ -191,6 +194,7 @@ export function replyReadFromFile(
     }
   })
   replyDone(writer, request, mode)
+  return true
 }
 
 /**

@@ -5,7 +5,6 @@
  * @context each thread has its own
  */
 import { atThreadEnd, keepsThreadEnds } from '../aio/thread-end.ts'
-import { systemError } from '../errors/system-error.ts'
 import { closeFd, setPipeSize } from '../syscall/fd.ts'
 import { EINVAL, EOVERFLOW } from '../syscall/libc.ts'
 import { createPipe } from '../syscall/pipe.ts'
@@ -18,6 +17,9 @@ const PIPE_SIZE = 1024 * 1024
 const MAX_PIPES = 32
 /** How long one that is not in use is kept, at the least, in ms. */
 const KEPT_MS = 1000
+
+/** Reading has failed; reading the same by other means tells why. */
+export const UNREADABLE = -1
 
 const all = new Set<StagingPipe>()
 const unused: StagingPipe[] = []
@@ -70,13 +72,12 @@ export class StagingPipe {
   /**
    * Takes a part of a file, for which there is room; waits for what is not in the page cache.
    *
-   * @returns bytes: fewer when the file ends before, none when it is of a kind that cannot be taken
-   * @throws NBDError of kind `request` when it cannot be read
+   * @returns bytes: fewer when the file ends before, none when it is of a kind that cannot be taken; or UNREADABLE
    */
   stage(file: number, offset: number, length: number): number {
     const n = spliceFile(file, offset, this.#writeFd, length)
     if (n === -EINVAL || n === -EOVERFLOW) return 0
-    if (n < 0) throw systemError(-n, 'splice')
+    if (n < 0) return UNREADABLE
     this.#bytes += n
     this.#usedPages += pagesOf(offset, n)
     return n
