@@ -32,19 +32,18 @@ export function cmdRead(transmission: Transmission, request: NBDRequest): undefi
   const headerSize = readHeaderSize(mode)
   const mapped = length >= LARGE && exp.node.map(offset, length, map)
   const there = mapped && (map.resident || cached.has(map.fd, map.offset, length))
-  const tellsHoles = mode !== NBD_MODE_SIMPLE
+  const tellsHoles = length >= LARGE && mode !== NBD_MODE_SIMPLE
   // Zeroes of holes may be cached, too.
   if (there && tellsHoles && exp.node.isHoleNow?.(offset, length)) {
     replyHole(writer, request, mode)
     return undefined
   }
+  const mayBeHole = tellsHoles && !there
+  // Reading a hole of a file would bring zeroes to the cache.
+  const isRead = headerSize + length <= MAX_RESERVE && !(mapped && mayBeHole)
   if (there && writer.takesFiles) {
     if (replyReadFromFile(writer, request, mode, map)) return undefined
-    return readLater(transmission, { ...request }, headerSize)
-  }
-  // What may be a hole is not read: that would bring zeroes to the cache.
-  const mayBeHole = mapped && !there && tellsHoles
-  if (headerSize + length <= MAX_RESERVE && !mayBeHole) {
+  } else if (isRead) {
     const { memory, used } = writer.reserve(headerSize + length)
     if (exp.node.preadNowait(memory.address + used + headerSize, offset, length)) {
       encodeReadHeader(memory.buffer, used, request, mode)
@@ -52,15 +51,20 @@ export function cmdRead(transmission: Transmission, request: NBDRequest): undefi
       return undefined
     }
   }
-  return readLater(transmission, { ...request }, headerSize)
+  return readLater(transmission, { ...request }, headerSize, mayBeHole)
 }
 
-function* readLater(transmission: Transmission, request: NBDRequest, headerSize: number): CoroutineFn {
+/** @param mayBeHole it is to be told if it is one */
+function* readLater(
+  transmission: Transmission,
+  request: NBDRequest,
+  headerSize: number,
+  mayBeHole: boolean
+): CoroutineFn {
   const { exp, mode, writer } = transmission
   const { offset, length } = request
   const { node } = exp
-  const tellsHoles = length >= LARGE && mode !== NBD_MODE_SIMPLE
-  if (tellsHoles && node.isHole && (yield* coAwait(node.isHole(offset, length)))) {
+  if (mayBeHole && node.isHole && (yield* coAwait(node.isHole(offset, length)))) {
     replyHole(writer, request, mode)
     return
   }

@@ -125,14 +125,9 @@ export class SocketWriter {
     const n = splice(pipe, this.#fd, length)
     if (n >= 0) return n
     if (n !== -EAGAIN) throw transportError('sending', -n)
-    const memory = takeMemory(WAIT_PIECE)
-    try {
-      const end = fs.readSync(pipe, memory.buffer, 0, Math.min(length, WAIT_PIECE), null)
-      // All of it must be taken: it is nowhere else any more.
-      return this.#sendLater([{ memory, start: 0, end }])
-    } finally {
-      giveMemory(memory)
-    }
+    const piece = Buffer.allocUnsafe(Math.min(length, WAIT_PIECE))
+    // It goes to node:net as a whole, also when there is room again: it is nowhere else any more.
+    return this.#handOver(piece.subarray(0, fs.readSync(pipe, piece)))
   }
 
   /** @see QIOChannelSocket.writevFds */
@@ -193,8 +188,13 @@ export class SocketWriter {
       if (length === WAIT_PIECE) break
       length += memory.buffer.copy(piece, length, start, end)
     }
+    return this.#handOver(piece.subarray(0, length))
+  }
+
+  /** @param piece node:net's from now on @returns its length */
+  #handOver(piece: Buffer): number {
     this.#sending = true
-    this.#socket.write(piece.subarray(0, length), (error) => {
+    this.#socket.write(piece, (error) => {
       this.#sending = false
       if (error) {
         const text = `sending: ${reason(error)}`
@@ -205,7 +205,7 @@ export class SocketWriter {
       this.wake()
       this.#events.done()
     })
-    return length
+    return piece.length
   }
 }
 

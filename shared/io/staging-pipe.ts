@@ -6,7 +6,7 @@
  */
 import { atThreadEnd, keepsThreadEnds } from '../aio/thread-end.ts'
 import { closeFd, setPipeSize } from '../syscall/fd.ts'
-import { EINVAL, EOVERFLOW } from '../syscall/libc.ts'
+import { EAGAIN, EINVAL, EOVERFLOW } from '../syscall/libc.ts'
 import { createPipe } from '../syscall/pipe.ts'
 import { spliceFile } from '../syscall/splice.ts'
 
@@ -70,13 +70,14 @@ export class StagingPipe {
   }
 
   /**
-   * Takes a part of a file, for which there is room; waits for what is not in the page cache.
+   * Takes a part of a file; waits for what is not in the page cache.
    *
-   * @returns bytes: fewer when the file ends before, none when it is of a kind that cannot be taken; or UNREADABLE
+   * @returns bytes: fewer when the file ends before, or the pipe is full, none when it is of a kind that cannot be taken; or
+   *   UNREADABLE
    */
   stage(file: number, offset: number, length: number): number {
     const n = spliceFile(file, offset, this.#writeFd, length)
-    if (n === -EINVAL || n === -EOVERFLOW) return 0
+    if (n === -EINVAL || n === -EOVERFLOW || n === -EAGAIN) return 0
     if (n < 0) return UNREADABLE
     this.#bytes += n
     this.#usedPages += pagesOf(offset, n)

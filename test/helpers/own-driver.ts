@@ -1,6 +1,7 @@
 /** A block driver of a user's own: importing this registers it, in whatever thread. */
 import type { BlockNode, NodeHandle } from '../../shared/block/block-node.ts'
 import { registerDriver, type NodeOptions } from '../../shared/block/driver-registry.ts'
+import { inertNode } from './inert-node.ts'
 
 export interface OwnOptions extends NodeOptions {
   driver: 'test-own'
@@ -15,24 +16,13 @@ interface OwnHandle extends NodeHandle {
 const SIZE = 1024 * 1024
 
 const ownNode = (filling: number): BlockNode => ({
+  ...inertNode,
   driver: 'test-own',
   length: SIZE,
-  readOnly: false,
-  limits: { requestAlignment: 1, optimalTransfer: 4096 },
-  map: () => false,
-  preadNowait: () => false,
   async pread(target, at, _offset, length) {
     target.buffer.fill(filling, at, at + length)
   },
-  pwriteNowait: () => false,
-  pwrite: async () => undefined,
-  pwriteZeroes: async () => undefined,
-  pdiscard: async () => undefined,
-  flush: async () => undefined,
-  prefetch: async () => undefined,
-  blockStatus: async (_offset, length) => [{ length, flags: 0 }],
-  handle: (): OwnHandle => ({ driver: 'test-own', filling }),
-  close: async () => undefined
+  handle: (): OwnHandle => ({ driver: 'test-own', filling })
 })
 
 registerDriver<OwnOptions, OwnHandle>({

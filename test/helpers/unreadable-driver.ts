@@ -7,6 +7,7 @@ import { constants } from 'node:os'
 import type { BlockNode, NodeHandle } from '../../shared/block/block-node.ts'
 import { registerDriver, type NodeOptions } from '../../shared/block/driver-registry.ts'
 import { systemError } from '../../shared/errors/system-error.ts'
+import { inertNode } from './inert-node.ts'
 
 export interface UnreadableOptions extends NodeOptions {
   driver: 'test-unreadable'
@@ -20,26 +21,17 @@ interface UnreadableHandle extends NodeHandle {
 export const READABLE = 64 * 1024
 
 const unreadableNode = (fd: number, close: () => Promise<void>): BlockNode => ({
+  ...inertNode,
   driver: 'test-unreadable',
   length: 1024 * 1024,
-  readOnly: false,
-  limits: { requestAlignment: 1, optimalTransfer: 4096 },
   map(offset, _length, out) {
     Object.assign(out, { fd, offset, resident: true })
     return true
   },
-  preadNowait: () => false,
   async pread(target, at, offset, length) {
     if (offset + length > READABLE) throw systemError(constants.errno.EIO, 'read')
     target.buffer.fill(0, at, at + length)
   },
-  pwriteNowait: () => false,
-  pwrite: async () => undefined,
-  pwriteZeroes: async () => undefined,
-  pdiscard: async () => undefined,
-  flush: async () => undefined,
-  prefetch: async () => undefined,
-  blockStatus: async (_offset, length) => [{ length, flags: 0 }],
   handle: (): UnreadableHandle => ({ driver: 'test-unreadable', fd }),
   close
 })

@@ -141,7 +141,7 @@ export class PosixFile {
 
   /** @returns false when neither way is known to the file system */
   async #zeroWhole(offset: number, length: number, mayUnmap: boolean): Promise<boolean> {
-    if (this.state.kind !== 'block-device') this.#features.hasHoles()
+    this.#features.hasHoles()
     if (mayUnmap && this.#features.canPunchHole) {
       const result = await fallocate(this.#fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, offset, length)
       if (result === 0) return true
@@ -188,7 +188,7 @@ export class PosixFile {
     const start = Math.ceil(offset / sectorSize) * sectorSize
     const end = Math.floor((offset + length) / sectorSize) * sectorSize
     if (end <= start) return
-    if (this.state.kind !== 'block-device') this.#features.hasHoles()
+    this.#features.hasHoles()
     const result =
       kind === 'block-device'
         ? await blockDeviceDiscard(this.#fd, start, end - start)
@@ -232,20 +232,26 @@ export class PosixFile {
     return extents
   }
 
+  /** A device would say that all of it is data. */
+  get #tellsHoles(): boolean {
+    return this.#features.mayHaveHoles && this.#features.canSeek && this.state.kind !== 'block-device'
+  }
+
   /** @see BlockNode.isHole */
   async isHole(offset: number, length: number): Promise<boolean> {
-    if (!this.#features.mayHaveHoles) return false
+    if (!this.#tellsHoles) return false
     return this.#isBefore(offset + length, await seek(this.#fd, offset, SEEK_DATA))
   }
 
   /** @see BlockNode.isHoleNow */
   isHoleNow(offset: number, length: number): boolean {
-    if (!this.#features.mayHaveHoles) return false
+    if (!this.#tellsHoles) return false
     return this.#isBefore(offset + length, seekNow(this.#fd, offset, SEEK_DATA))
   }
 
   /** @param data what SEEK_DATA has found */
   #isBefore(end: number, data: number): boolean {
+    if (data < 0 && data !== -ENXIO) this.#features.cannotSeek()
     if (data !== -ENXIO) return data >= end
     // The rest of the file is a hole, and the file may have become shorter: reading says so.
     return seekNow(this.#fd, 0, SEEK_END) >= end

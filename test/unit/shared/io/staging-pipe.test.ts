@@ -51,6 +51,7 @@ void t.test('hasRoom - counts pages, as the pipe does, until it is empty', async
   t.ok(pipe.hasRoom(0, MiB - 8192))
   t.equal(pipe.stage(fd, 0, MiB - 8192), MiB - 8192)
   t.notOk(pipe.hasRoom(0, 1))
+  t.equal(pipe.stage(fd, 0, 1), 0)
   takeOut(pipe, MiB - 8190)
   t.ok(pipe.hasRoom(0, MiB))
 })
