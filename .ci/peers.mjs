@@ -22,7 +22,10 @@ const packages = {
   strace: 'strace',
   'systemd-socket-activate': 'systemd',
   // A kernel with modules that this machine's may lack: test/helpers/kernel-guest.ts boots it. Debian has it for PCs only.
-  ...(process.arch === 'x64' ? { 'linux.uml': 'user-mode-linux', modprobe: 'kmod' } : {})
+  // On some processors it runs with a few lines of C in front of it.
+  ...(process.arch === 'x64'
+    ? { 'linux.uml': 'user-mode-linux', modprobe: 'kmod', cc: 'build-essential' }
+    : {})
 }
 
 export const peers = Object.keys(packages)

@@ -7,8 +7,10 @@
  * The guest sees the machine's files, read-only, in their places: also Node and the built mqnbd. /run is its own and
  * empty; /run/host is a folder of the test. All that it has is gone with it.
  */
+import { execFileSync } from 'node:child_process'
 import * as fs from 'node:fs'
 import * as path from 'node:path'
+import { fileURLToPath } from 'node:url'
 import { Launched, type Ran } from './launched.ts'
 import { MQNBD } from './mqnbd.ts'
 import { program, requires } from './requires.ts'
@@ -17,6 +19,7 @@ import { tempDir } from './temp-dir.ts'
 
 /** Mostly for programs; a Node process touches some 100 MB. Taken as it is used. */
 const MEMORY = '1G'
+const XSTATE_SOURCE = fileURLToPath(new URL('../../../test/helpers/uml-xstate.c', import.meta.url))
 const BOOT_TIMEOUT_MS = 60_000
 const SCRIPT_TIMEOUT_MS = 60_000
 
@@ -24,7 +27,18 @@ const SCRIPT_TIMEOUT_MS = 60_000
 export function requiresGuest(...programs: string[]): { skip?: string } {
   // It writes to the test's folder as its own root.
   if (process.getuid!() !== 0 && process.env['CI'] !== 'true') return { skip: 'a guest needs root' }
-  return requires('linux.uml', 'modprobe', 'unshare', ...programs)
+  return requires('linux.uml', 'modprobe', 'unshare', ...(hasLargeXstate() ? ['cc'] : []), ...programs)
+}
+
+/** Whether a process of this processor has more registers than the guest's kernel knows. */
+const hasLargeXstate = (): boolean => /^flags.* amx_tile /m.test(fs.readFileSync('/proc/cpuinfo', 'latin1'))
+
+/** For linux.uml: what it needs to run here. */
+function environment(folder: string): Record<string, string> {
+  if (!hasLargeXstate()) return {}
+  const library = path.join(folder, 'uml-xstate.so')
+  execFileSync(program('cc'), ['-O2', '-Wall', '-shared', '-fPIC', '-o', library, XSTATE_SOURCE])
+  return { LD_PRELOAD: library }
 }
 
 const quote = (text: string): string => `'${text.replaceAll("'", "'\\''")}'`
@@ -91,7 +105,14 @@ export class KernelGuest {
     ]
     // It is several processes: those of a namespace end with its first.
     const namespace = ['--pid', '--fork', '--kill-child']
-    const machine = new Launched(t, program('unshare'), [...namespace, ...kernel], {}, [], 'pipe')
+    const machine = new Launched(
+      t,
+      program('unshare'),
+      [...namespace, ...kernel],
+      environment(folder),
+      [],
+      'pipe'
+    )
     const guest = new KernelGuest(folder, machine)
     await machine.output('stdout', /<booted>/, BOOT_TIMEOUT_MS)
     return guest
