@@ -6,7 +6,7 @@
 import { constants } from 'node:os'
 import { Coroutine } from '../../shared/coroutine/coroutine.ts'
 import { NBDError } from '../../shared/errors/nbd-error.ts'
-import { QIOChannelTLS } from '../../shared/io/channel-tls.ts'
+import { newTLSClient } from '../../shared/io/open-tls.ts'
 import { QIOChannelWebsock } from '../../shared/io/channel-websock.ts'
 import type { QIOChannel } from '../../shared/io/channel.ts'
 import { connectSocket } from '../../shared/io/connect.ts'
@@ -38,7 +38,7 @@ export async function openWebsocket(
   )
   try {
     if (tls) {
-      const secured = QIOChannelTLS.newClient(socket.detach(), tls.creds, tls.hostname)
+      const secured = newTLSClient(socket.detach(), tls.creds, tls.hostname)
       channel = secured
       await Coroutine.start(() => secured.handshake(timeoutMs))
     }

@@ -11,7 +11,7 @@ import { configError, NBDError, protocolError } from '../../shared/errors/nbd-er
 import { QIO_CHANNEL_ERR_BLOCK, type QIOChannel } from '../../shared/io/channel.ts'
 import { QIOChannelSocket } from '../../shared/io/channel-socket.ts'
 import { QIOChannelStream } from '../../shared/io/channel-stream.ts'
-import { QIOChannelTLS } from '../../shared/io/channel-tls.ts'
+import { newTLSClient } from '../../shared/io/open-tls.ts'
 import type { TLSCreds } from '../../shared/io/tls-creds.ts'
 import { WindowReader } from '../../shared/io/window-reader.ts'
 import {
@@ -62,7 +62,7 @@ export function* optStartTls(
   yield* channel.yield('out')
   checkNothingBehind(channel, reader)
   const master = channel instanceof QIOChannelStream ? { stream: channel.detach() } : channel.detach()
-  const secured = QIOChannelTLS.newClient(master, creds, hostname)
+  const secured = newTLSClient(master, creds, hostname)
   connection.channel = secured
   connection.reader = new WindowReader(secured)
   yield* secured.handshake(NO_TIMEOUT_MS)

@@ -11,6 +11,7 @@ import { NBDError, protocolError } from '../../shared/errors/nbd-error.ts'
 import { QIO_CHANNEL_ERR_BLOCK } from '../../shared/io/channel.ts'
 import { QIOChannelSocket } from '../../shared/io/channel-socket.ts'
 import { QIOChannelTLS } from '../../shared/io/channel-tls.ts'
+import { newTLSServer } from '../../shared/io/open-tls.ts'
 import { WindowReader } from '../../shared/io/window-reader.ts'
 import { NBD_REP_ACK, NBD_REP_ERR_INVALID, NBD_REP_ERR_POLICY } from '../../shared/protocol/constants.ts'
 import { Memory } from '../../shared/syscall/memory.ts'
@@ -44,7 +45,7 @@ export function* optStartTls(
     // The socket is given up only when it has sent that.
     yield* channel.yield('out')
     // What has come since is taken for TLS: a quick client's handshake, or else the end of the connection.
-    const tls = QIOChannelTLS.newServer(channel.detach(), policy.creds)
+    const tls = newTLSServer(channel.detach(), policy.creds)
     connection.channel = tls
     connection.reader = new WindowReader(tls)
     yield* tls.handshake()

@@ -1,15 +1,10 @@
 /**
- * TLS over a connected socket, of either kind.
+ * TLS by Node's tls module, over a connected socket or any stream.
  *
- * Node's tls module does the work; this gives it the interface of a channel, and bounds: what was received ahead of the
- * reader stops the reading, what was not taken by the socket stops the writer. The keys and sequence numbers of the
- * session are in this thread, so a TLS connection stays in the thread that did the handshake; and since bytes must be
- * encrypted on the way there is neither sendfile nor fd-pass.
- *
- * The end of the stream is what the peer says it is: whoever sits between can cut it off, but not change it.
+ * This gives it the interface of a channel, and bounds: what was received ahead of the reader stops the reading, what was not
+ * taken by the socket stops the writer.
  *
  * @context the thread that made it
- * @see QEMU io/channel-tls.c
  */
 import * as net from 'node:net'
 import type { Duplex } from 'node:stream'
@@ -19,21 +14,26 @@ import { bugError, NBDError } from '../errors/nbd-error.ts'
 import {
   iovLength,
   QIO_CHANNEL_ERR_BLOCK,
-  QIOChannel,
   type IOCondition,
   type IOVec,
   type QIOChannelFeature,
   type ShutdownMode
 } from './channel.ts'
+import {
+  QIOChannelTLS,
+  TLS_CLOSE_TIMEOUT_MS,
+  TLS_HANDSHAKE_TIMEOUT_MS,
+  type DetachedSocket,
+  type TLSMaster
+} from './channel-tls.ts'
 import { IOWaiters } from './io-waiters.ts'
 import { openForLoop } from './open-for-loop.ts'
 import type { TLSCreds } from './tls-creds.ts'
-import { startClientHandshake, startServerHandshake, tlsError, type Peer } from './tls-handshake.ts'
+import { tlsError, type Peer } from './tls-error.ts'
+import { startClientHandshake, startServerHandshake } from './tls-handshake.ts'
 import { closedError } from './transport-errors.ts'
 import { pooledPiece, WriteAhead } from './write-ahead.ts'
 
-/** From its start to the end of the handshake, in ms, when nobody says otherwise. */
-export const TLS_HANDSHAKE_TIMEOUT_MS = 10_000
 /**
  * Decrypted bytes that wait for a reader before the socket is not read any more; what is on its way may come on top. Several
  * large requests, because stopping and going on costs two system calls and a turn of the loop.
@@ -41,23 +41,9 @@ export const TLS_HANDSHAKE_TIMEOUT_MS = 10_000
 const READ_AHEAD = 1024 * 1024
 /** Two records of TLS 1.3 are longer than what is in them by so much at the least: headers, types and tags. */
 const TWO_RECORDS = 44
-/** How long `close` lets the peer take what was written, in ms. */
-const CLOSE_TIMEOUT_MS = 10_000
-
-/** A connection that a socket channel has given up. @see QIOChannelSocket.detach */
-export interface DetachedSocket {
-  /** The receiver's to close. */
-  fd: number
-  /** Received, and not read. */
-  unread: Buffer
-}
-
-/** What TLS is put over: a socket, or any stream. @see QIOChannelStream.detach */
-export type TLSMaster = DetachedSocket | { stream: Duplex }
-
 type Handshake = (done: (outcome: TLSSocket | NBDError) => void) => void
 
-export class QIOChannelTLS extends QIOChannel {
+export class QIOChannelNodeTLS extends QIOChannelTLS {
   override readonly features: ReadonlySet<QIOChannelFeature> = new Set(['shutdown'])
   readonly #peer: Peer
   /** Owns the descriptor. */
@@ -92,41 +78,21 @@ export class QIOChannelTLS extends QIOChannel {
     this.#handshake = handshake
   }
 
-  /**
-   * The server's end. Takes over the connection; the channel closes it.
-   *
-   * @param detached what was not consumed of it is taken for TLS
-   * @param creds when they have a CA, the client must have a certificate that was signed by it
-   * @see qio_channel_tls_new_server
-   */
-  static newServer(detached: DetachedSocket, creds: TLSCreds): QIOChannelTLS {
+  /** @see newTLSServer */
+  static newServer(detached: DetachedSocket, creds: TLSCreds): QIOChannelNodeTLS {
     const socket = socketOf(detached)
-    return new QIOChannelTLS('client', socket, (done) => startServerHandshake(socket, creds, done))
+    return new QIOChannelNodeTLS('client', socket, (done) => startServerHandshake(socket, creds, done))
   }
 
-  /**
-   * The client's end. Takes over the connection; the channel closes it.
-   *
-   * @param master what was not consumed of it is taken for TLS
-   * @param hostname that the server's certificate must be for; or an IP address
-   * @see qio_channel_tls_new_client
-   */
-  static newClient(master: TLSMaster, creds: TLSCreds, hostname: string): QIOChannelTLS {
+  /** @see newTLSClient */
+  static newClient(master: TLSMaster, creds: TLSCreds, hostname: string): QIOChannelNodeTLS {
     const stream = 'stream' in master ? master.stream : socketOf(master)
-    return new QIOChannelTLS('server', stream, (done) => startClientHandshake(stream, creds, hostname, done))
+    return new QIOChannelNodeTLS('server', stream, (done) =>
+      startClientHandshake(stream, creds, hostname, done)
+    )
   }
 
-  /**
-   * Shakes hands. Nothing can be read or written before.
-   *
-   * A client may return from this although the server is about to refuse its certificate: in TLS 1.3 it hears of that
-   * only when it reads.
-   *
-   * @throws NBDError of kind `protocol` that says what is wrong with the peer, `transport` when it went or was too slow;
-   *   the channel can only be closed then
-   * @see qio_channel_tls_handshake
-   */
-  *handshake(timeoutMs = TLS_HANDSHAKE_TIMEOUT_MS): CoroutineFn {
+  override *handshake(timeoutMs = TLS_HANDSHAKE_TIMEOUT_MS): CoroutineFn {
     const start = this.#handshake
     if (!start) throw bugError('a second handshake on one TLS channel')
     if (!Coroutine.current) throw bugError('QIOChannelTLS.handshake outside a coroutine')
@@ -145,8 +111,7 @@ export class QIOChannelTLS extends QIOChannel {
     if (!this.#tls) throw new NBDError('transport', 'TLS handshake: the channel is closed')
   }
 
-  /** Such as `TLSv1.3`; undefined before the end of the handshake. */
-  get protocol(): string | undefined {
+  override get protocol(): string | undefined {
     return this.#tls?.getProtocol() ?? undefined
   }
 
@@ -195,7 +160,7 @@ export class QIOChannelTLS extends QIOChannel {
     this.#unwritable = 'the channel is closed'
     this.#end()
     this.#waiters.wake('out')
-    const timer = setTimeout(() => this.#socket.destroy(), CLOSE_TIMEOUT_MS)
+    const timer = setTimeout(() => this.#socket.destroy(), TLS_CLOSE_TIMEOUT_MS)
     if (this.#tls && !this.#tls.destroyed) this.#tls.end(() => this.#socket.destroy())
     else this.#socket.destroy()
     await this.#closed

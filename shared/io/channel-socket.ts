@@ -12,7 +12,7 @@
 import * as net from 'node:net'
 import { Coroutine, type CoroutineFn } from '../coroutine/coroutine.ts'
 import { bugError, NBDError } from '../errors/nbd-error.ts'
-import { reason } from '../errors/system-error.ts'
+import { errnoOf, reason } from '../errors/system-error.ts'
 import { duplicateFd } from '../syscall/fd.ts'
 import { AF_UNIX, setSendBuffer, setTcpCork, shutdownSocket, socketFamily } from '../syscall/socket.ts'
 import {
@@ -87,9 +87,11 @@ export class QIOChannelSocket extends QIOChannel {
         if (this.#closing) this.#endClose()
       }
     })
-    this.#socket.on('error', (error) =>
-      this.#fail(new NBDError('transport', reason(error), { cause: error }))
-    )
+    this.#socket.on('error', (error) => {
+      const errno = errnoOf(error)
+      const options = errno === undefined ? { cause: error } : { errno, cause: error }
+      this.#fail(new NBDError('transport', reason(error), options))
+    })
     this.#socket.on('end', () => this.#end())
     this.#socket.on('close', () => this.#end())
     this.#socket.setNoDelay(true)

@@ -16,7 +16,8 @@ import * as path from 'node:path'
 import { configError, NBDError } from '../errors/nbd-error.ts'
 import { errnoOf, reason } from '../errors/system-error.ts'
 import { log } from '../log/log.ts'
-import { checkCreds, tlsReason } from './tls-handshake.ts'
+import { tlsReason } from './tls-error.ts'
+import { checkCreds } from './tls-handshake.ts'
 
 /** Bytes of one file: hundreds of certificates fit. */
 const MAX_PEM_SIZE = 1024 * 1024

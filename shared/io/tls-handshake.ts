@@ -1,5 +1,5 @@
 /**
- * The TLS handshake, by Node's tls module over a socket that is connected already, and what its failures mean.
+ * The TLS handshake, by Node's tls module over a socket that is connected already.
  *
  * Node takes over the socket's handle: encryption and the system calls are done in C++, without a stream in between.
  */
@@ -7,15 +7,12 @@ import * as crypto from 'node:crypto'
 import * as net from 'node:net'
 import type { Duplex } from 'node:stream'
 import * as tls from 'node:tls'
-import { NBDError } from '../errors/nbd-error.ts'
-import { reason } from '../errors/system-error.ts'
+import type { NBDError } from '../errors/nbd-error.ts'
 import type { PreSharedKey, TLSCreds } from './tls-creds.ts'
+import { tlsError } from './tls-error.ts'
 
 /** Called once: with the encrypted socket, or why there is none. The listener attaches its own handlers at once. */
 type Done = (outcome: tls.TLSSocket | NBDError) => void
-
-/** Who is at the other end. */
-export type Peer = 'client' | 'server'
 
 /**
  * Those that prove by a pre-shared key alone who is there; in TLS 1.3 the cipher does not say. OpenSSL binds a key to
@@ -129,64 +126,3 @@ const pskOptions = ({ username, key }: PreSharedKey): tls.ConnectionOptions => (
   // There is no certificate; one that is there all the same is refused, for want of a CA.
   checkServerIdentity: () => undefined
 })
-
-/**
- * What an error of OpenSSL or Node, or the code of a failed verification, says about the peer.
- *
- * @param creds ours, by which the peer was verified; absent when they are known to have a CA
- * @returns of kind `transport` when the connection was lost; else `protocol`
- */
-export function tlsError(what: string, error: Error | string, peer: Peer, creds?: TLSCreds): NBDError {
-  const code = typeof error === 'string' ? error : 'code' in error ? String(error.code) : ''
-  const kind = lost.has(code) ? 'transport' : 'protocol'
-  const text = meanings[code]?.(peer, creds) ?? otherMeaning(code, error, peer)
-  return new NBDError(kind, `${what}: ${text}`, typeof error === 'string' ? {} : { cause: error })
-}
-
-function otherMeaning(code: string, error: Error | string, peer: Peer): string {
-  if (code === 'ERR_TLS_CERT_ALTNAME_INVALID')
-    return `the ${peer}'s certificate is for another: ${tlsReason(error)}`
-  if (code.includes('_ALERT_')) return `the ${peer} refuses: ${tlsReason(error)}`
-  return typeof error === 'string' ? `the ${peer}'s certificate: ${error}` : tlsReason(error)
-}
-
-const lost = new Set(['ECONNRESET', 'EPIPE', 'ETIMEDOUT'])
-function notSigned(peer: Peer, creds?: TLSCreds): string {
-  if (creds?.psk) return `the ${peer} has a certificate, and not the pre-shared key`
-  const signer = creds && creds.ca === undefined ? 'a CA that Node.js trusts' : 'ca-cert.pem'
-  return `the ${peer}'s certificate was not signed by ${signer}`
-}
-const notTls = (peer: Peer): string => `what the ${peer} sends is not TLS`
-// GnuTLS says nothing more to a client with a wrong key.
-const closed = (peer: Peer, creds?: TLSCreds): string =>
-  `the ${peer} closed the connection${creds?.psk ? ', perhaps since it has another key for this user' : ''}`
-const noneWanted = (peer: Peer): string =>
-  `the ${peer} wants a certificate of ours, and we have none that it takes`
-
-/** By the code of an error, or of a failed verification. @see X509_verify_cert_error_string in OpenSSL */
-const meanings: Record<string, (peer: Peer, creds?: TLSCreds) => string> = {
-  DEPTH_ZERO_SELF_SIGNED_CERT: notSigned,
-  SELF_SIGNED_CERT_IN_CHAIN: notSigned,
-  UNABLE_TO_GET_ISSUER_CERT: notSigned,
-  UNABLE_TO_GET_ISSUER_CERT_LOCALLY: notSigned,
-  UNABLE_TO_VERIFY_LEAF_SIGNATURE: notSigned,
-  CERT_SIGNATURE_FAILURE: notSigned,
-  CERT_HAS_EXPIRED: (peer) => `the ${peer}'s certificate has expired`,
-  CERT_NOT_YET_VALID: (peer) => `the ${peer}'s certificate is not valid yet`,
-  INVALID_PURPOSE: (peer) => `the ${peer}'s certificate is not for a ${peer}`,
-  ERR_SSL_PEER_DID_NOT_RETURN_A_CERTIFICATE: (peer) => `the ${peer} has no certificate`,
-  ERR_SSL_WRONG_VERSION_NUMBER: notTls,
-  ERR_SSL_PACKET_LENGTH_TOO_LONG: notTls,
-  ERR_SSL_HTTP_REQUEST: notTls,
-  ERR_SSL_UNSUPPORTED_PROTOCOL: (peer) => `the ${peer} offers no version of TLS from 1.2 on`,
-  ERR_SSL_TLSV1_ALERT_UNKNOWN_CA: (peer) => `the ${peer} does not know the CA of our certificate`,
-  ERR_SSL_TLSV13_ALERT_CERTIFICATE_REQUIRED: noneWanted,
-  ECONNRESET: closed,
-  EPIPE: closed
-}
-
-/** OpenSSL's own words for what went wrong, without its code and line. */
-export function tlsReason(error: unknown): string {
-  if (error instanceof Error && 'reason' in error && typeof error.reason === 'string') return error.reason
-  return reason(error).trim()
-}

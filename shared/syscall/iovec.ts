@@ -22,6 +22,9 @@ export function storeUint64(words: Uint32Array, at: number, value: number): void
   words[at + 1] = value / LOW
 }
 
+/** What is stored in words `at` and `at + 1`, if it is no more than 2^53. */
+export const loadUint64 = (words: Uint32Array, at: number): number => words[at]! + words[at + 1]! * LOW
+
 /** An array of struct iovec. Calls that take it have copied it when they return. */
 export class IovecArray {
   readonly address: number

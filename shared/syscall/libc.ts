@@ -19,6 +19,7 @@ export const {
   EOVERFLOW,
   EIO,
   ENODEV,
+  ENOMEM,
   ENOSPC,
   ENOSYS,
   ENOTSUP,
@@ -43,6 +44,11 @@ export interface Call {
 
 /** Declares a function of the C library by its prototype. */
 export const declare = (prototype: string): Call => libc.func(prototype)
+
+export type TextCall = (...args: Argument[]) => string | null
+
+/** As `declare`, of a function that returns text; null for NULL. */
+export const declareText = (prototype: string): TextCall => libc.func(prototype)
 
 /** Memory that is none of JavaScript's. It must not be touched any more when it is unmapped. */
 export const viewMemory = (address: number, length: number): ArrayBuffer =>

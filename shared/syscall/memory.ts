@@ -6,7 +6,7 @@
  * Memory referenced until the call has ended.
  */
 import { bugError } from '../errors/nbd-error.ts'
-import { declare } from './libc.ts'
+import { declare, viewMemory } from './libc.ts'
 
 // Returns its first argument, as a number: memchr finds the byte that it is told is there.
 const memchr = declare('uintptr_t memchr(uint8_t *memory, int byte, size_t length)')
@@ -43,6 +43,11 @@ export class Memory {
     buffer[0] = 0
     const memory = new Memory(buffer, memchr(buffer, 0, 1))
     return alignment === 1 ? memory : memory.slice(-memory.address & (alignment - 1), length)
+  }
+
+  /** Memory of a C library's. Whoever frees it sees to it that nobody touches this any more. */
+  static foreign(address: number, length: number): Memory {
+    return new Memory(Buffer.from(viewMemory(address, length)), address)
   }
 
   /** A part of it, which keeps all of it. */

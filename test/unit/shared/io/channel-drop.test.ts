@@ -35,8 +35,8 @@ function* readAndDrop(channel: QIOChannel, bytes: Buffer, limited: boolean): Cor
   return right && channel.readv(whole(memory)) === 0
 }
 
-for (const name of ['socket ipv4', 'socket unix', 'pair', 'tls'] as const satisfies KindName[]) {
-  const skipped = name === 'tls' ? requires('certtool') : {}
+for (const name of ['socket ipv4', 'socket unix', 'pair', 'tls', 'node:tls'] as const satisfies KindName[]) {
+  const skipped = name.endsWith('tls') ? requires('certtool') : {}
   for (const limited of [false, true]) {
     const title = `${name}: drop - leaves what is behind it${limited ? ', when waits bring little' : ''}`
     void t.test(title, skipped, async (t) => {

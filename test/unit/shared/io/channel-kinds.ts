@@ -14,7 +14,6 @@ import { QIOChannelBuffer } from '../../../../shared/io/channel-buffer.ts'
 import { QIOChannelCommand } from '../../../../shared/io/channel-command.ts'
 import { QIOChannelFile } from '../../../../shared/io/channel-file.ts'
 import { QIOChannelPair, type QIOChannelPairHandle } from '../../../../shared/io/channel-pair.ts'
-import { QIOChannelTLS } from '../../../../shared/io/channel-tls.ts'
 import { QIOChannelWebsock } from '../../../../shared/io/channel-websock.ts'
 import { QIOChannelStream } from '../../../../shared/io/channel-stream.ts'
 import { QIOChannelSocket } from '../../../../shared/io/channel-socket.ts'
@@ -27,6 +26,7 @@ import { createPipe } from '../../../../shared/syscall/pipe.ts'
 import { PairMaker } from '../../../helpers/raw-pair.ts'
 import { tempDir } from '../../../helpers/temp-dir.ts'
 import { TestCA } from '../../../helpers/tls-certs.ts'
+import { newTLSClient, newTLSServer, type TLSWay } from '../../../helpers/tls-pair.ts'
 
 /** What one end does: it writes, reads, both at once, or, where the bytes are stored, one after the other. */
 export type Role = 'write' | 'read' | 'both' | 'write, then read'
@@ -108,6 +108,37 @@ const socketKind = (listen: (t: Test) => net.ListenOptions): ChannelKind<unknown
     open: async (fd) => new QIOChannelSocket(fd)
   })
 
+interface TLSEnd {
+  fd: number
+  creds: TLSCreds
+  server: boolean
+}
+
+let ca: TestCA | undefined
+let maker: PairMaker | undefined
+
+const tls = (way: TLSWay): ChannelKind<unknown> =>
+  kind<TLSEnd>({
+    connect: async () => {
+      const { fd, peer } = await (maker ??= await PairMaker.listen(tap)).descriptor()
+      const peerFd = duplicateFd((peer as unknown as { _handle: { fd: number } })._handle.fd)
+      peer.destroy()
+      const { folder } = (ca ??= TestCA.make(tap).server().client())
+      return [
+        { role: 'both', handle: { fd, creds: loadServerCreds(folder, { verifyPeer: true }), server: true } },
+        { role: 'both', handle: { fd: peerFd, creds: loadClientCreds(folder), server: false } }
+      ]
+    },
+    open: async ({ fd, creds, server }) => {
+      const socket = { fd, unread: Buffer.alloc(0) }
+      const channel = server
+        ? newTLSServer(socket, creds, way)
+        : newTLSClient(socket, creds, 'localhost', way)
+      await Coroutine.start(() => channel.handshake())
+      return channel
+    }
+  })
+
 export const kinds = {
   'socket ipv4': socketKind(() => ({ host: '127.0.0.1', port: 0 })),
   'socket ipv6': socketKind(() => ({ host: '::1', port: 0 })),
@@ -179,35 +210,8 @@ export const kinds = {
       })),
     open: async (fd) => new QIOChannelStream(new net.Socket({ fd, allowHalfOpen: true }))
   }),
-  tls: kind<TLSEnd>({
-    connect: async () => {
-      const { fd, peer } = await (maker ??= await PairMaker.listen(tap)).descriptor()
-      const peerFd = duplicateFd((peer as unknown as { _handle: { fd: number } })._handle.fd)
-      peer.destroy()
-      const { folder } = (ca ??= TestCA.make(tap).server().client())
-      return [
-        { role: 'both', handle: { fd, creds: loadServerCreds(folder, { verifyPeer: true }), server: true } },
-        { role: 'both', handle: { fd: peerFd, creds: loadClientCreds(folder), server: false } }
-      ]
-    },
-    open: async ({ fd, creds, server }) => {
-      const socket = { fd, unread: Buffer.alloc(0) }
-      const channel = server
-        ? QIOChannelTLS.newServer(socket, creds)
-        : QIOChannelTLS.newClient(socket, creds, 'localhost')
-      await Coroutine.start(() => channel.handshake())
-      return channel
-    }
-  })
+  tls: tls('openssl'),
+  'node:tls': tls('node:tls')
 }
-
-interface TLSEnd {
-  fd: number
-  creds: TLSCreds
-  server: boolean
-}
-
-let ca: TestCA | undefined
-let maker: PairMaker | undefined
 
 export type KindName = keyof typeof kinds

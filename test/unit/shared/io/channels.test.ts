@@ -26,10 +26,11 @@ const checklist: Record<KindName, string> = {
   pair: 'pair',
   websock: 'websock',
   stream: 'stream',
-  tls: 'I17 tls/basic'
+  tls: 'I17 tls/basic',
+  'node:tls': 'I17 tls/basic by node:tls'
 }
 const names = (Object.keys(checklist) as KindName[]).filter(
-  (name) => name !== 'tls' || requires('certtool').skip === undefined
+  (name) => !name.endsWith('tls') || requires('certtool').skip === undefined
 )
 
 /** Why a kind cannot be tested here. */

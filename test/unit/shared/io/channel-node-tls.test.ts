@@ -1,0 +1,5 @@
+import { useTLS } from '../../../helpers/tls-pair.ts'
+
+useTLS('node:tls')
+await import('./channel-tls-cases.ts')
+await import('./tls-handshake-cases.ts')
