@@ -5,6 +5,7 @@ import type { BlockMap } from '../../shared/block/block-node.ts'
 import { giveMemory, takeMemory } from '../../shared/io/memory-pool.ts'
 import type { NBDRequest } from '../../shared/protocol/messages/request.ts'
 import { NBD_MODE_SIMPLE } from '../../shared/protocol/nbd-mode.ts'
+import type { Memory } from '../../shared/syscall/memory.ts'
 import { CachedStretch } from './cached-stretch.ts'
 import { encodeReadHeader, readHeaderSize, replyDone, replyHole, replyReadFromFile } from './reply.ts'
 import { MAX_RESERVE } from './reply-writer.ts'
@@ -12,6 +13,9 @@ import type { Transmission } from './transmission.ts'
 
 /** From here on the fixed cost of sendfile is less than that of copying the data, and asking for holes costs little. */
 const LARGE = 32 * 1024
+
+/** Bytes that are copied out of the page cache before anybody else has a turn. */
+const MAX_AT_ONCE = 1024 * 1024
 
 const map: BlockMap = { fd: -1, offset: 0, resident: false }
 const cached = new CachedStretch()
@@ -40,9 +44,16 @@ export function cmdRead(transmission: Transmission, request: NBDRequest): undefi
   }
   const mayBeHole = tellsHoles && !there
   // Reading a hole of a file would bring zeroes to the cache.
-  const isRead = headerSize + length <= MAX_RESERVE && !(mapped && mayBeHole)
+  const isRead = length <= MAX_AT_ONCE && !(mapped && mayBeHole)
   if (there && writer.takesFiles) {
     if (replyReadFromFile(writer, request, mode, map)) return undefined
+  } else if (isRead && headerSize + length > MAX_RESERVE) {
+    const memory = takeMemory(length)
+    if (exp.node.preadNowait(memory.address, offset, length)) {
+      replyFrom(memory, transmission, request, headerSize)
+      return undefined
+    }
+    giveMemory(memory)
   } else if (isRead) {
     const { memory, used } = writer.reserve(headerSize + length)
     if (exp.node.preadNowait(memory.address + used + headerSize, offset, length)) {
@@ -76,8 +87,18 @@ function* readLater(
     giveMemory(memory)
     throw error
   }
+  replyFrom(memory, transmission, request, headerSize)
+}
+
+/** @param memory of the pool, with the data */
+function replyFrom(
+  memory: Memory,
+  { writer, mode }: Transmission,
+  request: NBDRequest,
+  headerSize: number
+): void {
   const header = writer.reserve(headerSize)
   encodeReadHeader(header.memory.buffer, header.used, request, mode)
   writer.commit(headerSize)
-  writer.pushMemory(memory, 0, length)
+  writer.pushMemory(memory, 0, request.length)
 }
