@@ -155,6 +155,8 @@ export class ReplyWriter {
   /** Adds bytes of `memory`, which came from the pool and goes back there when they are sent. */
   pushMemory(memory: Memory, start: number, end: number): void {
     this.#push({ memory, start, end, owner: 'pool' })
+    // While it is in the processor's cache.
+    if (this.queuedBytes >= ARENA_SIZE) this.#send()
   }
 
   /**

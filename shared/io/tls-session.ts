@@ -117,6 +117,7 @@ export class TLSSession {
 
   /** Where the next encrypted bytes are to be received, when `read` has taken all that there were. The session's. */
   get room(): IOVec {
+    this.#check()
     return this.#in
   }
 

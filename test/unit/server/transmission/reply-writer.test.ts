@@ -2,6 +2,8 @@ import t from 'tap'
 import { ReplyWriter } from '../../../../server/transmission/reply-writer.ts'
 import { CoMutex } from '../../../../shared/coroutine/co-mutex.ts'
 import { Coroutine, type CoroutineFn } from '../../../../shared/coroutine/coroutine.ts'
+import { iovLength, type IOVec } from '../../../../shared/io/channel.ts'
+import { QIOChannelNull } from '../../../../shared/io/channel-null.ts'
 import { QIOChannelSocket } from '../../../../shared/io/channel-socket.ts'
 import { takeMemory } from '../../../../shared/io/memory-pool.ts'
 import { WAIT_PIECE } from '../../../../shared/io/socket-writer.ts'
@@ -80,3 +82,24 @@ void t.test(
     t.same(errors, [])
   }
 )
+
+void t.test('pushMemory - much is sent at once, little when it is flushed', async (t) => {
+  const LARGE = 256 * 1024
+  const sent: number[] = []
+  const channel = new (class extends QIOChannelNull {
+    override writev(iov: readonly IOVec[]): number {
+      sent.push(iovLength(iov))
+      return sent.at(-1)!
+    }
+  })()
+  const writer = new ReplyWriter(channel, () => undefined)
+  writer.pushMemory(takeMemory(LARGE), 0, LARGE / 2)
+  t.strictSame(sent, [])
+  writer.pushMemory(takeMemory(LARGE), 0, LARGE / 2)
+  t.strictSame(sent, [LARGE])
+  t.equal(writer.queuedBytes, 0)
+  writer.pushMemory(takeMemory(LARGE), 0, 1000)
+  t.strictSame(sent, [LARGE])
+  writer.flush()
+  t.strictSame(sent, [LARGE, 1000])
+})
