@@ -111,5 +111,7 @@ export class PendingRequest {
 /** `NBD_CMD_READ of 512 bytes at 4096`: for messages. */
 export function describe({ type, offset, length }: Command): string {
   const name = nbdCmdLookup(type)
-  return type === NBD_CMD_FLUSH ? name : `${name} of ${length} bytes at ${offset}`
+  // Programs in JavaScript may pass anything, such as a buffer in the place of the offset.
+  const isTold = type !== NBD_CMD_FLUSH && typeof offset === 'number' && typeof length === 'number'
+  return isTold ? `${name} of ${length} bytes at ${offset}` : name
 }

@@ -100,6 +100,7 @@ void t.test('client - sends nothing that cannot be right', async (t) => {
     ['status over the end', disk.blockStatus(0, SIZE + 1).next(), /goes beyond the end/],
     ['offset 2^53 - 1', disk.read(2 ** 53 - 1, 2 ** 53 - 1), /goes beyond the end/],
     ['offset 2^53', disk.read(2 ** 53, 1), /whole numbers/],
+    ['no number', disk.read(data as unknown as number, 1), /^NBD_CMD_READ: offset and length must be whole/],
     ['negative offset', disk.read(-1, 1), /whole numbers/],
     ['negative length', disk.read(1, -1), /whole numbers/],
     ['half an offset', disk.read(0.5, 1), /whole numbers/],
