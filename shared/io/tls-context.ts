@@ -15,7 +15,9 @@ const SSL_CTRL_MODE = 33
 const SSL_CTRL_SET_SESS_CACHE_MODE = 44
 const SSL_CTRL_CHAIN_CERT = 89
 const SSL_CTRL_SET_MIN_PROTO_VERSION = 123
+const SSL_CTRL_SET_MAX_PROTO_VERSION = 124
 const TLS1_2_VERSION = 0x0303
+const TLS1_3_VERSION = 0x0304
 const SSL_OP_NO_TICKET = 1 << 14
 const SSL_OP_CIPHER_SERVER_PREFERENCE = 1 << 22
 const SSL_OP_NO_RENEGOTIATION = 1 << 30
@@ -52,7 +54,6 @@ function newContext(ssl: OpenSSL, creds: TLSCreds, peer: Peer): number {
   const method = peer === 'client' ? ssl.TLS_server_method() : ssl.TLS_client_method()
   const context = must(ssl, ssl.SSL_CTX_new(method))
   unused.register(creds, { ssl, context })
-  ssl.SSL_CTX_ctrl(context, SSL_CTRL_SET_MIN_PROTO_VERSION, TLS1_2_VERSION, 0)
   ssl.SSL_CTX_ctrl(context, SSL_CTRL_MODE, SSL_MODE_RELEASE_BUFFERS, 0)
   // A connection lasts; nobody comes back with a ticket.
   ssl.SSL_CTX_ctrl(context, SSL_CTRL_SET_SESS_CACHE_MODE, SSL_SESS_CACHE_OFF, 0)
@@ -70,13 +71,18 @@ function newContext(ssl: OpenSSL, creds: TLSCreds, peer: Peer): number {
   return context
 }
 
-/** Those of Node.js, which its users may have changed: with --tls-cipher-list. */
+/** Those of Node.js, which its users may have changed: with --tls-cipher-list, and --tls-max-v1.2. @see processCiphers in lib/tls.js */
 function setCiphers(ssl: OpenSSL, context: number): void {
   const ciphers = tls.DEFAULT_CIPHERS.split(':')
   const isSuite = (cipher: string): boolean => cipher.startsWith('TLS_')
-  must(ssl, ssl.SSL_CTX_set_ciphersuites(context, ciphers.filter(isSuite).join(':')))
-  // Without any, TLS 1.2 is not spoken.
-  ssl.SSL_CTX_set_cipher_list(context, ciphers.filter((cipher) => !isSuite(cipher)).join(':'))
+  const suites = ciphers.filter(isSuite)
+  const older = ciphers.filter((cipher) => !isSuite(cipher))
+  must(ssl, ssl.SSL_CTX_set_ciphersuites(context, suites.join(':')))
+  if (older.length > 0) must(ssl, ssl.SSL_CTX_set_cipher_list(context, older.join(':')))
+  const least = older.length > 0 ? TLS1_2_VERSION : TLS1_3_VERSION
+  const most = suites.length > 0 && tls.DEFAULT_MAX_VERSION === 'TLSv1.3' ? TLS1_3_VERSION : TLS1_2_VERSION
+  ssl.SSL_CTX_ctrl(context, SSL_CTRL_SET_MIN_PROTO_VERSION, least, 0)
+  ssl.SSL_CTX_ctrl(context, SSL_CTRL_SET_MAX_PROTO_VERSION, most, 0)
 }
 
 /** Ours, and those between it and its CA. */

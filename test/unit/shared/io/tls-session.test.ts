@@ -1,4 +1,6 @@
 import * as crypto from 'node:crypto'
+import { syncBuiltinESMExports } from 'node:module'
+import tls from 'node:tls'
 import t from 'tap'
 import { QIO_CHANNEL_ERR_BLOCK } from '../../../../shared/io/channel.ts'
 import { TLSSession } from '../../../../shared/io/tls-session.ts'
@@ -29,9 +31,9 @@ function carry(from: TLSSession, to: TLSSession, change?: (bytes: Buffer) => voi
   return total
 }
 
-function shaken(): Pair {
-  const server = new TLSSession(ssl, creds().server, 'client')
-  const client = new TLSSession(ssl, creds().client, 'server', 'localhost')
+function shaken({ server: ours, client: theirs } = creds()): Pair {
+  const server = new TLSSession(ssl, ours, 'client')
+  const client = new TLSSession(ssl, theirs, 'server', 'localhost')
   for (let done = 0; done < 2;) {
     done = 0
     for (const [from, to] of [
@@ -129,3 +131,32 @@ void t.test('free - a thousand sessions, one after the other', needs, async (t) 
   for (let i = 0; i < 1000; i++) new TLSSession(ssl, creds().server, 'client').free()
   t.pass()
 })
+
+void t.test(
+  'handshake - in the versions that have ciphers in what Node.js is told to use',
+  needs,
+  async (t) => {
+    const { DEFAULT_CIPHERS } = tls
+    const use = (ciphers: string): void => {
+      tls.DEFAULT_CIPHERS = ciphers
+      syncBuiltinESMExports()
+    }
+    t.teardown(() => use(DEFAULT_CIPHERS))
+    for (const [ciphers, protocol] of [
+      ['TLS_AES_128_GCM_SHA256', 'TLSv1.3'],
+      ['ECDHE-ECDSA-AES128-GCM-SHA256:ECDHE-RSA-AES128-GCM-SHA256', 'TLSv1.2']
+    ] as const) {
+      use(ciphers)
+      const theirs = { ...creds().client }
+      use(DEFAULT_CIPHERS)
+      const server = { ...creds().server }
+      // The server takes both; it is asked for what the client has.
+      const ours = new TLSSession(ssl, server, 'client')
+      ours.free()
+      use(ciphers)
+      const pair = shaken({ ...creds(), server, client: theirs })
+      t.equal(pair.server.protocol, protocol)
+      freed(pair.server, pair.client)
+    }
+  }
+)
