@@ -1,8 +1,8 @@
 /**
  * Memory for payloads, by powers of two, one pool per thread. It begins at a page, as O_DIRECT wants it.
  *
- * What is given back is kept for the next request: as much as was in use a moment ago, because what is let go stays resident
- * until V8 looks for garbage, and little when the thread is idle.
+ * What is given back is kept for the next request: as much as was in use a moment ago, because what is let go has to come from
+ * the system again, and little when the thread is idle.
  */
 import { Memory } from '../syscall/memory.ts'
 
@@ -39,6 +39,7 @@ export function takeMemory(size: number): Memory {
 export function giveMemory(memory: Memory): void {
   used -= memory.length
   if (memory.length <= 2 ** MAX_KEPT_SHIFT) keep(memory)
+  else memory.release()
   if (kept <= IDLE_KEPT) return
   trim(mostUsed)
   trimming ??= setTimeout(trimToRecent, RECENT_MS).unref()
@@ -58,7 +59,9 @@ function trimToRecent(): void {
 function trim(most: number): void {
   // Large pieces first: of the small ones, some are cut from one that stays as long as any of them.
   for (let shift = MAX_KEPT_SHIFT; kept > Math.max(IDLE_KEPT, most) && shift >= MIN_SHIFT;) {
-    if (!takeKept(shift)) shift--
+    const memory = takeKept(shift)
+    if (memory) memory.release()
+    else shift--
   }
 }
 

@@ -11,6 +11,9 @@ import { declare, viewMemory } from './libc.ts'
 // Returns its first argument, as a number: memchr finds the byte that it is told is there.
 const memchr = declare('uintptr_t memchr(uint8_t *memory, int byte, size_t length)')
 
+const madvise = declare('int madvise(uintptr_t address, size_t length, int advice)')
+const MADV_DONTNEED = 4
+
 // Below this V8 may keep a typed array's bytes inside its moving heap.
 const MIN_SIZE = 4096
 
@@ -48,6 +51,17 @@ export class Memory {
   /** Memory of a C library's. Whoever frees it sees to it that nobody touches this any more. */
   static foreign(address: number, length: number): Memory {
     return new Memory(Buffer.from(viewMemory(address, length)), address)
+  }
+
+  /**
+   * Lets the system have its pages until it is used again; the contents are lost. What is referenced nowhere else stays
+   * resident until V8 looks for garbage, which an idle thread does not do.
+   *
+   * @context it begins at a page, and is made of whole pages
+   * @see madvise(2), MADV_DONTNEED
+   */
+  release(): void {
+    madvise(this.address, this.length, MADV_DONTNEED)
   }
 
   /** A part of it, which keeps all of it. */

@@ -47,6 +47,19 @@ void t.test('giveMemory - what was in use a moment ago is kept, and soon no more
   t.ok(keptMemory() > IDLE_KEPT / 2, `${keptMemory()} bytes`)
 })
 
+void t.test('giveMemory - what is let go is not resident any more', async (t) => {
+  const rss = (): number => process.memoryUsage.rss()
+  const before = rss()
+  const pieces = [...take(200), ...Array.from({ length: 400 }, () => takeMemory(4096)), takeMemory(64 * MiB)]
+  for (const { buffer } of pieces) buffer.fill(1)
+  t.ok(rss() - before > 200 * MiB)
+  for (const memory of pieces) giveMemory(memory)
+  const awake = setInterval(() => undefined, 10)
+  await waitFor('the memory to be let go', () => rss() - before < 40 * MiB)
+  clearInterval(awake)
+  t.pass()
+})
+
 void t.test('giveMemory - of other sizes no more is kept than was in use', async (t) => {
   const ofOneSize = take(40)
   for (const memory of ofOneSize) giveMemory(memory)
