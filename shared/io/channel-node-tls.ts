@@ -41,6 +41,7 @@ import { pooledPiece, WriteAhead } from './write-ahead.ts'
 const READ_AHEAD = 1024 * 1024
 /** Two records of TLS 1.3 are longer than what is in them by so much at the least: headers, types and tags. */
 const TWO_RECORDS = 44
+
 type Handshake = (done: (outcome: TLSSocket | NBDError) => void) => void
 
 export class QIOChannelNodeTLS extends QIOChannelTLS {

@@ -34,8 +34,8 @@ export function newTLSServer(detached: DetachedSocket, creds: TLSCreds): QIOChan
  * @see qio_channel_tls_new_client
  */
 export function newTLSClient(master: TLSMaster, creds: TLSCreds, hostname: string): QIOChannelTLS {
-  const ssl = 'stream' in master || !hasContext(creds) ? undefined : openssl()
-  return ssl && !('stream' in master)
+  const ssl = openssl()
+  return ssl && !('stream' in master) && hasContext(creds)
     ? QIOChannelOpenSSL.newClient(ssl, master, creds, hostname)
     : QIOChannelNodeTLS.newClient(master, creds, hostname)
 }

@@ -36,7 +36,7 @@ const unused = new FinalizationRegistry<{ ssl: OpenSSL; context: number }>(({ ss
   ssl.SSL_CTX_free(context)
 )
 
-/** Whether a client's credentials are such as `tlsContext` takes: no key but that of a certificate, and no CA that only Node.js knows. */
+/** Whether `tlsContext` takes a client's credentials: they have no pre-shared key, and need no CA that only Node.js knows. */
 export const hasContext = ({ ca, psk, verifyPeer }: TLSCreds): boolean =>
   psk === undefined && (ca !== undefined || verifyPeer === false)
 
@@ -71,7 +71,11 @@ function newContext(ssl: OpenSSL, creds: TLSCreds, peer: Peer): number {
   return context
 }
 
-/** Those of Node.js, which its users may have changed: with --tls-cipher-list, and --tls-max-v1.2. @see processCiphers in lib/tls.js */
+/**
+ * Those of Node.js, which its users may have changed, with --tls-cipher-list and --tls-max-v1.2.
+ *
+ * @see processCiphers in Node's lib/internal/tls/secure-context.js
+ */
 function setCiphers(ssl: OpenSSL, context: number): void {
   const ciphers = tls.DEFAULT_CIPHERS.split(':')
   const isSuite = (cipher: string): boolean => cipher.startsWith('TLS_')

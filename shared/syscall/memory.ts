@@ -13,6 +13,7 @@ const memchr = declare('uintptr_t memchr(uint8_t *memory, int byte, size_t lengt
 
 const madvise = declare('int madvise(uintptr_t address, size_t length, int advice)')
 const MADV_DONTNEED = 4
+const pageSize = declare('int getpagesize()')()
 
 // Below this V8 may keep a typed array's bytes inside its moving heap.
 const MIN_SIZE = 4096
@@ -57,11 +58,14 @@ export class Memory {
    * Lets the system have its pages until it is used again; the contents are lost. What is referenced nowhere else stays
    * resident until V8 looks for garbage, which an idle thread does not do.
    *
-   * @context it begins at a page, and is made of whole pages
+   * Does nothing unless it is made of whole pages of this machine, which may be larger than 4 KiB: a part of one may be
+   * somebody else's.
+   *
    * @see madvise(2), MADV_DONTNEED
    */
   release(): void {
-    madvise(this.address, this.length, MADV_DONTNEED)
+    const isWhole = this.address % pageSize === 0 && this.length % pageSize === 0
+    if (isWhole) madvise(this.address, this.length, MADV_DONTNEED)
   }
 
   /** A part of it, which keeps all of it. */

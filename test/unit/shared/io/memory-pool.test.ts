@@ -1,6 +1,6 @@
 import t from 'tap'
 import { giveMemory, IDLE_KEPT, keptMemory, takeMemory } from '../../../../shared/io/memory-pool.ts'
-import type { Memory } from '../../../../shared/syscall/memory.ts'
+import { Memory } from '../../../../shared/syscall/memory.ts'
 import { waitFor } from '../../../helpers/wait-for.ts'
 
 void t.test('takeMemory - gives the next power of two, and no less than a page', async (t) => {
@@ -58,6 +58,18 @@ void t.test('giveMemory - what is let go is not resident any more', async (t) =>
   await waitFor('the memory to be let go', () => rss() - before < 40 * MiB)
   clearInterval(awake)
   t.pass()
+})
+
+void t.test('release - leaves what is no whole page: its neighbours are others', async (t) => {
+  // Pages may be that large.
+  const memory = Memory.allocate(128 * 1024, 64 * 1024)
+  memory.buffer.fill(7)
+  const all = Buffer.from(memory.buffer)
+  memory.slice(0, 100).release()
+  memory.slice(100, 32 * 1024).release()
+  t.ok(memory.buffer.equals(all))
+  memory.release()
+  t.ok(memory.buffer.equals(Buffer.alloc(memory.length)), 'and gives back what is')
 })
 
 void t.test('giveMemory - of other sizes no more is kept than was in use', async (t) => {

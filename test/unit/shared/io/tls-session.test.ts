@@ -1,4 +1,5 @@
 import * as crypto from 'node:crypto'
+import * as fs from 'node:fs'
 import { syncBuiltinESMExports } from 'node:module'
 import tls from 'node:tls'
 import t from 'tap'
@@ -127,9 +128,15 @@ void t.test('end - behind what was written, and what comes the other way is stil
   freed(server, client)
 })
 
-void t.test('free - a thousand sessions, one after the other', needs, async (t) => {
+void t.test('free - a thousand sessions take no more memory than one', needs, async (t) => {
+  /** Also of what was never touched, in KiB. */
+  const size = (): number =>
+    Number(/^VmSize:\s+(\d+)/m.exec(fs.readFileSync('/proc/self/status', 'latin1'))![1])
+  new TLSSession(ssl, creds().server, 'client').free()
+  const before = size()
   for (let i = 0; i < 1000; i++) new TLSSession(ssl, creds().server, 'client').free()
-  t.pass()
+  // The rings of all would be more than 500 MiB.
+  t.ok(size() - before < 200 * 1024, `${size() - before} KiB`)
 })
 
 void t.test(
