@@ -8,7 +8,7 @@
 import * as net from 'node:net'
 import { bugError, configError, type NBDError } from '../../shared/errors/nbd-error.ts'
 import { errnoText, reason } from '../../shared/errors/system-error.ts'
-import { openForLoop } from '../../shared/io/open-for-loop.ts'
+import { openForLoop } from '../../shared/aio/open-for-loop.ts'
 import { log } from '../../shared/log/log.ts'
 import type { UnixAddress, VsockAddress } from '../../shared/protocol/uri.ts'
 import { duplicateFd } from '../../shared/syscall/fd.ts'

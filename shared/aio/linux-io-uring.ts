@@ -1,35 +1,33 @@
 /**
  * Requests of a thread to the kernel, by io_uring: what the thread asks for in one go is submitted by one call.
  *
- * A result wakes the loop by a byte in a pipe, which the kernel writes when the request has ended: node:net can wait for
- * a pipe, and for no eventfd.
+ * Results wake the loop by an eventfd; one wake-up takes all that are there.
  *
  * @see luring_co_submit in QEMU's block/io_uring.c
  */
 import * as net from 'node:net'
 import { systemError } from '../errors/system-error.ts'
-import { closeFd, duplicateFd } from '../syscall/fd.ts'
+import { closeFd, createEventFd } from '../syscall/fd.ts'
 import {
   IORING_FSYNC_DATASYNC,
   IORING_OP_FSYNC,
   IORING_OP_READ,
   IORING_OP_WRITE,
-  IOSQE_CQE_SKIP_SUCCESS,
-  IOSQE_IO_HARDLINK,
   IOUring
 } from '../syscall/io-uring.ts'
 import { EAGAIN, ECANCELED, EINTR } from '../syscall/libc.ts'
-import { Memory } from '../syscall/memory.ts'
-import { createPipe } from '../syscall/pipe.ts'
+import type { Memory } from '../syscall/memory.ts'
 import { AioContext } from './aio-context.ts'
+import { openBehindStandIn } from './open-for-loop.ts'
 import { atThreadEnd } from './thread-end.ts'
 
-/** At a time; more wait here. */
-const MAX_IN_FLIGHT = 256
-/** What is asked for, and the wake-up behind it. */
-export const RING_ENTRIES = 2 * MAX_IN_FLIGHT
-/** Of what only wakes the loop. */
-const NO_ID = -1
+/** Requests at a time; more wait here. */
+export const RING_ENTRIES = 512
+
+/** What waits to be submitted with others, in bytes: from there on the device is to have its work while the thread goes on. */
+const MAX_HELD = 16 * 1024
+/** More than an eventfd tells (8 bytes): what does not fill the room is all there is, and libuv does not read again. */
+const WAKE_UP_ROOM = 16
 
 /** What is to be done, and who waits for it. */
 interface Request {
@@ -57,28 +55,24 @@ let current: LinuxIOUring | undefined
 export class LinuxIOUring {
   readonly #context = AioContext.current()
   readonly #ring = new IOUring(RING_ENTRIES)
-  readonly #pipe = createPipe()
   readonly #wakeUps: net.Socket
-  readonly #byte = Memory.allocate(1)
-  readonly #wakeFlags: number
   /** By id; what is undefined is free. */
   readonly #inFlight: (Request | undefined)[] = []
   readonly #freeIds: number[] = []
   #count = 0
   #waiting: Request[] = []
+  /** What they move, in bytes, as far as they came since the last submission. */
+  #held = 0
   #flushing = false
   #closed = false
 
   private constructor() {
-    this.#wakeFlags = this.#ring.canSkip ? IOSQE_CQE_SKIP_SUCCESS : 0
-    const options: net.SocketConstructorOpts & { onread: net.OnReadOpts } = {
-      // The socket closes it when the thread ends; until then nobody writes to a pipe without a reader.
-      fd: duplicateFd(this.#pipe.readFd),
-      readable: true,
-      writable: false,
-      onread: { buffer: Buffer.alloc(RING_ENTRIES), callback: () => this.#woken() }
+    try {
+      this.#wakeUps = this.#open()
+    } catch (error) {
+      this.#ring.close()
+      throw error
     }
-    this.#wakeUps = new net.Socket(options)
     this.#wakeUps.resume()
     this.#wakeUps.unref()
     atThreadEnd(() => this.#close())
@@ -111,6 +105,24 @@ export class LinuxIOUring {
     await this.#start(IORING_OP_FSYNC, fd, undefined, 0, 0, 0, IORING_FSYNC_DATASYNC)
   }
 
+  /** @returns of the eventfd, that it reads from when there are results */
+  #open(): net.Socket {
+    const fd = createEventFd()
+    try {
+      this.#ring.registerEventFd(fd)
+      const options: net.SocketConstructorOpts & { onread: net.OnReadOpts } = {
+        fd,
+        readable: true,
+        writable: false,
+        onread: { buffer: Buffer.alloc(WAKE_UP_ROOM), callback: () => this.#woken() }
+      }
+      return openBehindStandIn(fd, () => new net.Socket(options))
+    } catch (error) {
+      closeFd(fd)
+      throw error
+    }
+  }
+
   #start(
     operation: number,
     fd: number,
@@ -131,7 +143,9 @@ export class LinuxIOUring {
       return
     }
     this.#waiting.push(request)
-    this.#flushLater()
+    this.#held += request.length
+    if (this.#held < MAX_HELD) this.#flushLater()
+    else this.#flush()
   }
 
   /** Behind what else the thread asks for now. @see defer_call */
@@ -143,12 +157,15 @@ export class LinuxIOUring {
 
   #flush(): void {
     this.#flushing = false
+    this.#held = 0
     if (this.#closed) return
-    const taken = Math.min(MAX_IN_FLIGHT - this.#count, this.#waiting.length)
+    const taken = Math.min(RING_ENTRIES - this.#count, this.#waiting.length)
     for (const request of this.#waiting.splice(0, taken)) this.#prepare(request)
     if (taken > 0 && this.#count === taken) this.#wakeUps.ref()
+    // What needs no waiting is there already when they are submitted.
+    this.#ring.tellEventFd(false)
     if (!this.#ring.submit()) setImmediate(() => this.#flush())
-    // What needed no waiting is there already.
+    this.#ring.tellEventFd(true)
     this.#complete()
   }
 
@@ -158,18 +175,7 @@ export class LinuxIOUring {
     this.#inFlight[id] = request
     this.#count++
     const address = memory ? memory.address + at : 0
-    this.#ring.prepare(operation, IOSQE_IO_HARDLINK, fd, address, length, offset, flags, id)
-    // Of what ends at once nobody has to be told; but that is not known before.
-    this.#ring.prepare(
-      IORING_OP_WRITE,
-      this.#wakeFlags,
-      this.#pipe.writeFd,
-      this.#byte.address,
-      1,
-      0,
-      0,
-      NO_ID
-    )
+    this.#ring.prepare(operation, fd, address, length, offset, flags, id)
   }
 
   /** @returns that node:net is to go on */
@@ -189,7 +195,6 @@ export class LinuxIOUring {
   }
 
   readonly #ended = (id: number, result: number): void => {
-    if (id < 0) return
     const request = this.#inFlight[id]!
     this.#inFlight[id] = undefined
     this.#freeIds.push(id)
@@ -210,8 +215,6 @@ export class LinuxIOUring {
     }
     this.#ring.close()
     this.#wakeUps.destroy()
-    closeFd(this.#pipe.readFd)
-    closeFd(this.#pipe.writeFd)
     if (current === this) current = undefined
   }
 }

@@ -27,7 +27,7 @@ import {
   type TLSMaster
 } from './channel-tls.ts'
 import { IOWaiters } from './io-waiters.ts'
-import { openForLoop } from './open-for-loop.ts'
+import { openForLoop } from '../aio/open-for-loop.ts'
 import type { TLSCreds } from './tls-creds.ts'
 import { tlsError, type Peer } from './tls-error.ts'
 import { startClientHandshake, startServerHandshake } from './tls-handshake.ts'

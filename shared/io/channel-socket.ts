@@ -22,7 +22,7 @@ import {
   type QIOChannelFeature,
   type ShutdownMode
 } from './channel.ts'
-import { openForLoop } from './open-for-loop.ts'
+import { openForLoop } from '../aio/open-for-loop.ts'
 import { receiveWindow } from './receive-window.ts'
 import { SocketReader } from './socket-reader.ts'
 import { SocketWriter } from './socket-writer.ts'

@@ -5,6 +5,7 @@ import { systemError } from '../errors/system-error.ts'
 const fcntl = declare('int fcntl(int fd, int command, int argument)')
 const dup3 = declare('int dup3(int fd, int place, int flags)')
 const close = declare('int close(int fd)')
+const eventfd = declare('int eventfd(unsigned int value, int flags)')
 const memfd_create = declare('int memfd_create(const char *name, unsigned int flags)')
 
 const lseek = declare('int64_t lseek(int fd, int64_t offset, int whence)')
@@ -19,6 +20,8 @@ const O_NONBLOCK = 0o4000
 const O_CLOEXEC = 0o2000000
 const SEEK_SET = 0
 const MFD_CLOEXEC = 1
+const EFD_NONBLOCK = O_NONBLOCK
+const EFD_CLOEXEC = O_CLOEXEC
 
 /**
  * A second descriptor of the same open file, closed on exec.
@@ -107,5 +110,17 @@ export function closeFd(fd: number): void {
 export function createMemfd(name: string): number {
   const fd = memfd_create(name, MFD_CLOEXEC)
   if (fd < 0) throw systemError(errno(), 'memfd_create')
+  return fd
+}
+
+/**
+ * A counter of events, 0 at first: it can be read, 8 bytes, when something has been added.
+ *
+ * @throws NBDError of kind `request` (EMFILE)
+ * @see eventfd(2)
+ */
+export function createEventFd(): number {
+  const fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC)
+  if (fd < 0) throw systemError(errno(), 'eventfd')
   return fd
 }

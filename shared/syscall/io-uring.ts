@@ -17,7 +17,11 @@ const enter = declare(
 const mmap = declare('int64_t mmap(uintptr_t at, size_t length, int prot, int flags, int fd, int64_t offset)')
 const munmap = declare('int munmap(uintptr_t address, size_t length)')
 const SYS_IO_URING_SETUP = 425
+const register = declare(
+  'int64_t syscall(int64_t number, int fd, uint32_t operation, uintptr_t argument, uint32_t count)'
+)
 const SYS_IO_URING_ENTER = 426
+const SYS_IO_URING_REGISTER = 427
 
 const PROT_READ_WRITE = 3
 const MAP_SHARED_POPULATE = 0x8001
@@ -28,17 +32,14 @@ export const IORING_OP_FSYNC = 3
 export const IORING_OP_READ = 22
 export const IORING_OP_WRITE = 23
 export const IORING_FSYNC_DATASYNC = 1
-/** What is submitted next begins when this has ended, however that was. */
-export const IOSQE_IO_HARDLINK = 8
-/** What succeeds is not told. */
-export const IOSQE_CQE_SKIP_SUCCESS = 64
 
 /** What is done by the thread itself need not interrupt it. Linux 5.19. */
 const IORING_SETUP_COOP_TASKRUN = 0x100
 const IORING_FEAT_SINGLE_MMAP = 1
-const IORING_FEAT_CQE_SKIP = 0x800
 const IORING_ENTER_GETEVENTS = 1
 const IORING_SQ_CQ_OVERFLOW = 2
+const IORING_CQ_EVENTFD_DISABLED = 1
+const IORING_REGISTER_EVENTFD = 4
 
 // struct io_uring_params, in words of 32 bits: the numbers of entries, flags, features; then the offsets of the rings' parts
 const SQ_ENTRIES = 0
@@ -54,6 +55,7 @@ const TAIL = 1
 const SQ_FLAGS = 4
 const SQ_ARRAY = 6
 const CQ_CQES = 5
+const CQ_FLAGS = 6
 
 const SQE_WORDS = 16
 const CQE_WORDS = 4
@@ -76,8 +78,6 @@ export class IOUring {
   readonly entries: number
   /** Results that can wait to be taken. */
   readonly results: number
-  /** The kernel knows IOSQE_CQE_SKIP_SUCCESS. */
-  readonly canSkip: boolean
   readonly #fd: number
   readonly #rings: Mapping
   readonly #sqes: Mapping
@@ -87,6 +87,8 @@ export class IOUring {
   readonly #cqHead: number
   readonly #cqTail: number
   readonly #cqes: number
+  /** 0 where there are none. */
+  readonly #cqFlags: number
   #tail = 0
   #head = 0
   #prepared = 0
@@ -100,7 +102,6 @@ export class IOUring {
     this.#fd = fd
     this.entries = words[SQ_ENTRIES]!
     this.results = words[CQ_ENTRIES]!
-    this.canSkip = (words[FEATURES]! & IORING_FEAT_CQE_SKIP) !== 0
     const sq = (part: number): number => words[SQ_OFFSETS + part]!
     const cq = (part: number): number => words[CQ_OFFSETS + part]!
     this.#sqTail = sq(TAIL) / WORD
@@ -108,6 +109,7 @@ export class IOUring {
     this.#cqHead = cq(HEAD) / WORD
     this.#cqTail = cq(TAIL) / WORD
     this.#cqes = cq(CQ_CQES) / WORD
+    this.#cqFlags = cq(CQ_FLAGS) / WORD
     const length = Math.max(sq(SQ_ARRAY) + this.entries * WORD, cq(CQ_CQES) + this.results * CQE_WORDS * WORD)
     try {
       this.#rings = map(fd, length, OFFSET_RINGS)
@@ -130,7 +132,6 @@ export class IOUring {
    */
   prepare(
     operation: number,
-    flags: number,
     fd: number,
     address: number,
     length: number,
@@ -141,7 +142,7 @@ export class IOUring {
     const { words } = this.#sqes
     const at = (this.#tail & (this.entries - 1)) * SQE_WORDS
     // 1 opcode, 1 flags, 2 ioprio; 4 fd; 8 off; 8 addr; 4 len; 4 flags of the operation; 8 user_data; 24 that stay 0
-    words[at] = operation | (flags << 8)
+    words[at] = operation
     words[at + 1] = fd
     words[at + 2] = offset
     words[at + 3] = offset / 2 ** 32
@@ -152,6 +153,31 @@ export class IOUring {
     words[at + 8] = id
     this.#tail = (this.#tail + 1) | 0
     this.#prepared++
+  }
+
+  /**
+   * An eventfd that is told of results.
+   *
+   * @param fd the ring has it open until it is closed
+   * @throws NBDError of kind `request`
+   * @see io_uring_register(2), IORING_REGISTER_EVENTFD
+   */
+  registerEventFd(fd: number): void {
+    const argument = Memory.allocate(WORD)
+    argument.buffer.writeInt32LE(fd)
+    if (register(SYS_IO_URING_REGISTER, this.#fd, IORING_REGISTER_EVENTFD, argument.address, 1) < 0)
+      throw systemError(errno(), 'io_uring_register')
+  }
+
+  /**
+   * Whether the eventfd is told of what ends from now on. What has ended in the meantime is to be taken then. Kernels before
+   * 5.8 tell it always.
+   *
+   * @see io_uring_cq_eventfd_toggle
+   */
+  tellEventFd(tell: boolean): void {
+    if (this.#cqFlags > 0)
+      Atomics.store(this.#rings.words, this.#cqFlags, tell ? 0 : IORING_CQ_EVENTFD_DISABLED)
   }
 
   /**

@@ -31,6 +31,13 @@ export async function readNode(handle: NodeHandle): Promise<number> {
   return rings()
 }
 
+export const WRITE_NODE: EntryPoint<NodeHandle, number> = { module: import.meta.url, name: 'writeNode' }
+/** Writes the first page of a node. @returns rings of the process then */
+export async function writeNode(handle: NodeHandle): Promise<number> {
+  await attachNode(handle).pwrite(Memory.allocate(4096, 4096), 0, 0, 4096, false)
+  return rings()
+}
+
 /** How many of ours there are in this process: those of libuv, from Node 22 on, are shorter. */
 export const rings = (): number =>
   fs

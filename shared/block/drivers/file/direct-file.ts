@@ -29,7 +29,7 @@ export class DirectFile extends PosixFile {
 
   constructor(state: PosixFileState, { requestAlignment, tailFd }: DirectFileState) {
     super(state)
-    this.#io = fileIO(state.aio, state.kind === 'block-device')
+    this.#io = fileIO(state.aio, true)
     this.#alignment = requestAlignment
     this.#tailStart = state.length - (state.length % requestAlignment)
     this.#tail = tailFd === undefined ? undefined : new PosixFile({ ...state, fd: tailFd, aio: 'threads' })

@@ -67,14 +67,13 @@ function kernelOrPool(): FileIO {
 }
 
 /**
- * Reads are left to the kernel, and writes to a block device around the page cache. For what is written to the page cache,
- * and for a sync, the kernel takes a thread of its own; and writes around it to a file are faster when a thread waits for
- * each (on ext4 two to four times as many a second: BENCHMARKS.md).
+ * Reads are left to the kernel, and so are writes around the page cache, which take half the processor's time then
+ * (BENCHMARKS.md). For what is written to the page cache, and for a sync, the kernel takes a thread of its own.
  */
-const whatPays = (writes: boolean): FileIO => ({
+const whatPays = (direct: boolean): FileIO => ({
   read: (fd, memory, at, offset, length) => kernelOrPool().read(fd, memory, at, offset, length),
   write: (fd, memory, at, offset, length) =>
-    (writes ? kernelOrPool() : threads).write(fd, memory, at, offset, length),
+    (direct ? kernelOrPool() : threads).write(fd, memory, at, offset, length),
   fdatasync: (fd) => threads.fdatasync(fd)
 })
 
@@ -83,10 +82,10 @@ const whatPays = (writes: boolean): FileIO => ({
  *
  * @param aio what pays, where it can be had, if not given: in the main thread, which does not serve, libuv's pool. A worker
  *   that is no IOThread always uses that: nobody knows when it ends
- * @param rawDevice it is a block device, opened with O_DIRECT
+ * @param direct it is opened with O_DIRECT
  */
-export function fileIO(aio: Aio | undefined, rawDevice: boolean): FileIO {
+export function fileIO(aio: Aio | undefined, direct: boolean): FileIO {
   if (aio === 'threads' || !keepsThreadEnds()) return threads
   if (aio === 'io_uring') return ioUring
-  return isMainThread ? threads : whatPays(rawDevice)
+  return isMainThread ? threads : whatPays(direct)
 }

@@ -78,7 +78,7 @@ export class PosixFile {
     this.#fd = state.fd
     this.#memory = state.kind === 'memory'
     this.#features = new FileFeatures(state.features)
-    this.#io = fileIO(state.aio, state.direct !== undefined && state.kind === 'block-device')
+    this.#io = fileIO(state.aio, state.direct !== undefined)
   }
 
   map(offset: number, out: BlockMap): boolean {

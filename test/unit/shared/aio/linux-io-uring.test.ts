@@ -2,7 +2,7 @@ import * as crypto from 'node:crypto'
 import * as fs from 'node:fs'
 import * as path from 'node:path'
 import t from 'tap'
-import { LinuxIOUring } from '../../../../shared/aio/linux-io-uring.ts'
+import { LinuxIOUring, RING_ENTRIES } from '../../../../shared/aio/linux-io-uring.ts'
 import { IOThread } from '../../../../shared/iothread/io-thread.ts'
 import { closeFd } from '../../../../shared/syscall/fd.ts'
 import { EBADF } from '../../../../shared/syscall/libc.ts'
@@ -57,7 +57,7 @@ void t.test('io_uring - more at once than the ring holds', needed, async (t) => 
 })
 
 void t.test('io_uring - a loop that sleeps is woken, in whatever order', needed, async (t) => {
-  const COUNT = 400
+  const COUNT = 700
   const pipes = Array.from({ length: COUNT }, () => createPipe(true))
   t.teardown(() => pipes.forEach(({ readFd, writeFd }) => [readFd, writeFd].forEach(closeFd)))
   const ring = LinuxIOUring.current()
@@ -66,18 +66,39 @@ void t.test('io_uring - a loop that sleeps is woken, in whatever order', needed,
     if ((await ring.read(readFd, Memory.allocate(1), 0, 0, 1)) === 1) done.push(i)
   })
   // The last that fit are those that are first done; so there is room for the rest.
-  for (let i = 255; i >= 0; i--) {
+  for (let i = RING_ENTRIES - 1; i >= 0; i--) {
     writeByte(pipes[i]!.writeFd)
     await within(
       `read ${i}`,
       waitFor('it', () => done.includes(i))
     )
-    if (i === 200) break
+    if (i === RING_ENTRIES - 50) break
   }
   for (let i = 0; i < COUNT; i++) writeByte(pipes[i]!.writeFd)
   await within('all', Promise.all(reads))
   t.equal(new Set(done).size, COUNT)
 })
+
+void t.test(
+  'io_uring - the kernel has large requests, or many small ones, while the thread goes on',
+  needed,
+  async (t) => {
+    const ring = LinuxIOUring.current()
+    for (const { size, count } of [
+      { size: 16 * 1024, count: 1 },
+      { size: 4096, count: 4 }
+    ]) {
+      const { readFd, writeFd } = createPipe(true)
+      t.teardown(() => [readFd, writeFd].forEach(closeFd))
+      const memory = Memory.allocate(size)
+      memory.buffer.fill((size & 0xff) | 1)
+      const writes = Array.from({ length: count }, () => ring.write(writeFd, memory, 0, 0, size))
+      // Blocks this thread until all is there.
+      for (let n = 0; n < size * count;) n += fs.readSync(readFd, Buffer.alloc(size))
+      t.same(await Promise.all(writes), Array(count).fill(size))
+    }
+  }
+)
 
 void t.test('io_uring - a thread ends when the kernel is done with its memory', needed, async (t) => {
   const { readFd, writeFd } = createPipe(true)

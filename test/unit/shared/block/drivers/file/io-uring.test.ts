@@ -15,7 +15,7 @@ import { MQNBD } from '../../../../../helpers/mqnbd.ts'
 import { readNode, writeNode } from '../../../../../helpers/raw-node.ts'
 import { program, requires } from '../../../../../helpers/requires.ts'
 import { tempDir } from '../../../../../helpers/temp-dir.ts'
-import { READ_NODE, requiresIOUring, rings } from '../../../../../helpers/uring.ts'
+import { READ_NODE, requiresIOUring, rings, WRITE_NODE } from '../../../../../helpers/uring.ts'
 
 const MiB = 1024 * 1024
 const EIO = 5
@@ -63,6 +63,10 @@ void t.test(
       const thread = await IOThread.start('io')
       t.equal(await thread.run(READ_NODE, handle), ours + expected, `${aio}, direct: ${direct}`)
       await thread.stop()
+      const writer = await IOThread.start('io')
+      const written = aio === undefined && !direct ? 0 : expected
+      t.equal(await writer.run(WRITE_NODE, handle), ours + written, 'when it writes')
+      await writer.stop()
       t.equal(await inWorker(handle), ours, 'in a worker of somebody else')
       await node.close()
       endThread()
