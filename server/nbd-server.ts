@@ -31,7 +31,7 @@ export interface NBDServerOptions {
   handshakeTimeoutMs?: number | undefined
   /** Payload that one connection may have in flight, in requests and in replies not yet sent. Absent: 64 MiB. */
   maxInFlightBytes?: number | undefined
-  /** Credentials, from `loadServerCreds`, and whether a client must use them. Absent: no TLS. */
+  /** Credentials, from `loadServerCreds` or `loadServerPsk`, and whether a client must use them. Absent: no TLS. */
   tls?: TLSPolicy | undefined
 }
 

@@ -8,7 +8,7 @@ import * as os from 'node:os'
 import * as path from 'node:path'
 import { configError } from '../../shared/errors/nbd-error.ts'
 import { loadClientCreds, type TLSCreds } from '../../shared/io/tls-creds.ts'
-import { loadPskCreds } from '../../shared/io/tls-psk.ts'
+import { loadClientPsk } from '../../shared/io/tls-psk.ts'
 import type { NBDAddress } from '../../shared/protocol/uri.ts'
 import { tlsProblem, type TLSParameters } from '../../shared/protocol/uri-tls.ts'
 
@@ -33,7 +33,7 @@ export function clientTls(parameters: TLSParameters, address: NBDAddress | undef
 }
 
 function clientCreds({ username, verifyPeer = true, certificates, pskFile }: TLSParameters): TLSCreds {
-  if (pskFile !== undefined) return loadPskCreds(pskFile, username ?? os.userInfo().username)
+  if (pskFile !== undefined) return loadClientPsk(pskFile, username ?? os.userInfo().username)
   const folder = certificates ?? defaultFolder()
   if (folder !== undefined) return loadClientCreds(folder, { verifyPeer })
   const none = { ca: undefined, cert: undefined, key: undefined }

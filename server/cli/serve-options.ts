@@ -4,6 +4,7 @@ import { parseInteger } from '../../shared/config/integer.ts'
 import { configError } from '../../shared/errors/nbd-error.ts'
 import { parseSize } from '../../shared/config/size.ts'
 import { loadServerCreds } from '../../shared/io/tls-creds.ts'
+import { loadServerPsk } from '../../shared/io/tls-psk.ts'
 import { LOG_LEVELS } from '../../shared/log/log.ts'
 import { NBD_MAX_BUFFER_SIZE } from '../../shared/protocol/limits.ts'
 import { MAX_TCP_PORT, MAX_VSOCK_PORT, NBD_DEFAULT_PORT } from '../../shared/protocol/uri.ts'
@@ -115,10 +116,15 @@ export const serveOptions = {
     requiresArg: true,
     describe: 'Folder with server-cert.pem, server-key.pem, ca-cert.pem'
   },
+  'tls-psk': {
+    type: 'string',
+    requiresArg: true,
+    describe: 'File with USER:KEY in each line, in place of certificates'
+  },
   tls: {
     choices: TLS_MODES,
     requiresArg: true,
-    describe: 'Whether clients may or must use TLS; require if there is --tls-creds'
+    describe: 'Whether clients may or must use TLS; require if there is --tls-creds or --tls-psk'
   },
   'tls-verify-peer': {
     type: 'boolean',
@@ -233,15 +239,21 @@ function maxInFlight(text: string): number {
 }
 
 /** @throws NBDError of kind `config` */
-function tlsPolicy({ tls, tlsCreds, tlsVerifyPeer: verifyPeer }: ServeArguments): TLSPolicy | undefined {
+function tlsPolicy(args: ServeArguments): TLSPolicy | undefined {
+  const { tls, tlsCreds, tlsPsk, tlsVerifyPeer: verifyPeer } = args
   if (tls === 'off') return undefined
-  if (tlsCreds === undefined) {
-    if (tls !== undefined) throw configError(`--tls ${tls} needs --tls-creds`)
-    if (!verifyPeer) throw configError('--tls-verify-peer is for --tls-creds')
-    return undefined
+  if (tlsCreds !== undefined && tlsPsk !== undefined)
+    throw configError('--tls-creds and --tls-psk: one of them at a time')
+  if (!verifyPeer && tlsCreds === undefined) throw configError('--tls-verify-peer is for --tls-creds')
+  const required = tls !== 'on'
+  if (tlsPsk !== undefined)
+    return { creds: loadServerPsk(nonEmpty(tlsPsk, '--tls-psk: which file?')), required }
+  if (tlsCreds !== undefined) {
+    const folder = nonEmpty(tlsCreds, '--tls-creds: which folder?')
+    return { creds: loadServerCreds(folder, { verifyPeer }), required }
   }
-  const folder = nonEmpty(tlsCreds, '--tls-creds: which folder?')
-  return { creds: loadServerCreds(folder, { verifyPeer }), required: tls !== 'on' }
+  if (tls !== undefined) throw configError(`--tls ${tls} needs --tls-creds or --tls-psk`)
+  return undefined
 }
 
 /** Threads of an export that is bound to none: with `--export` it has one, as in QEMU. */

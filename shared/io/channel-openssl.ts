@@ -267,7 +267,8 @@ export class QIOChannelOpenSSL extends QIOChannelTLS {
 
   /** OpenSSL has verified who signed it, if that was asked for. */
   #checkHostname(): void {
-    if (this.#hostname === undefined || this.#creds.verifyPeer === false) return
+    const { psk, verifyPeer } = this.#creds
+    if (this.#hostname === undefined || verifyPeer === false || psk) return
     const certificate = this.#session.peerCertificate
     if (!certificate) throw new NBDError('protocol', 'TLS handshake: the server has no certificate')
     const error = tls.checkServerIdentity(this.#hostname, certificate.toLegacyObject())

@@ -2,8 +2,8 @@
  * TLS in the way that is the fastest for what is below it: OpenSSL between memory and a socket where both are there, and
  * else node:tls.
  *
- * node:tls does it for streams; for pre-shared keys and the CAs that Node.js brings, which it knows how to use; and where
- * OpenSSL cannot be called.
+ * node:tls does it for streams; for the CAs that Node.js brings, which it knows how to use; and where OpenSSL cannot be
+ * called.
  */
 import { openssl } from '../syscall/openssl.ts'
 import { QIOChannelNodeTLS } from './channel-node-tls.ts'
@@ -16,7 +16,7 @@ import type { TLSCreds } from './tls-creds.ts'
  * The server's end. Takes over the connection; the channel closes it.
  *
  * @param detached what was not consumed of it is taken for TLS
- * @param creds when they have a CA, the client must have a certificate that was signed by it
+ * @param creds when they have a CA, the client must have a certificate that was signed by it; when they have keys, one of these
  * @see qio_channel_tls_new_server
  */
 export function newTLSServer(detached: DetachedSocket, creds: TLSCreds): QIOChannelTLS {

@@ -9,6 +9,8 @@ import { Memory } from '../syscall/memory.ts'
 import type { OpenSSL } from '../syscall/openssl.ts'
 import type { TLSCreds } from './tls-creds.ts'
 import type { Peer } from './tls-error.ts'
+import { forgetPreSharedKeys, usePreSharedKeys } from './tls-psk-callbacks.ts'
+import { PSK_CIPHERS } from './tls-psk-ciphers.ts'
 
 // Of openssl/ssl.h, openssl/tls1.h.
 const SSL_CTRL_MODE = 33
@@ -32,13 +34,14 @@ const SSL_MODE_RELEASE_BUFFERS = 0x10
 type Contexts = Partial<Record<Peer, number>>
 
 const made = new WeakMap<TLSCreds, Contexts>()
-const unused = new FinalizationRegistry<{ ssl: OpenSSL; context: number }>(({ ssl, context }) =>
+const unused = new FinalizationRegistry<{ ssl: OpenSSL; context: number }>(({ ssl, context }) => {
+  forgetPreSharedKeys(context)
   ssl.SSL_CTX_free(context)
-)
+})
 
-/** Whether `tlsContext` takes a client's credentials: they have no pre-shared key, and need no CA that only Node.js knows. */
+/** Whether `tlsContext` takes a client's credentials: they need no CA that only Node.js knows. */
 export const hasContext = ({ ca, psk, verifyPeer }: TLSCreds): boolean =>
-  psk === undefined && (ca !== undefined || verifyPeer === false)
+  psk !== undefined || ca !== undefined || verifyPeer === false
 
 /**
  * @param creds those that were loaded: what is wrong with them was found then
@@ -62,22 +65,26 @@ function newContext(ssl: OpenSSL, creds: TLSCreds, peer: Peer): number {
     context,
     SSL_OP_NO_TICKET | SSL_OP_CIPHER_SERVER_PREFERENCE | SSL_OP_NO_RENEGOTIATION
   )
-  setCiphers(ssl, context)
+  const byKey = creds.psk !== undefined || creds.keys !== undefined
+  setCiphers(ssl, context, byKey ? PSK_CIPHERS : tls.DEFAULT_CIPHERS)
+  usePreSharedKeys(ssl, context, creds)
   if (creds.cert !== undefined && creds.key !== undefined) useCertificate(ssl, context, creds.cert, creds.key)
   const verify = creds.ca !== undefined && creds.verifyPeer !== false
   if (verify) trust(ssl, context, creds.ca, peer)
   const mode = peer === 'client' ? SSL_VERIFY_PEER | SSL_VERIFY_FAIL_IF_NO_PEER_CERT : SSL_VERIFY_PEER
-  ssl.SSL_CTX_set_verify(context, verify ? mode : SSL_VERIFY_NONE, 0)
+  // A server that has a certificate in place of the key is refused, for want of a CA.
+  ssl.SSL_CTX_set_verify(context, verify || creds.psk ? mode : SSL_VERIFY_NONE, 0)
   return context
 }
 
 /**
- * Those of Node.js, which its users may have changed, with --tls-cipher-list and --tls-max-v1.2.
+ * Also limits the versions, to those that have ciphers, and as --tls-max-v1.2 says.
  *
+ * @param list names as --tls-cipher-list of Node.js takes them
  * @see processCiphers in Node's lib/internal/tls/secure-context.js
  */
-function setCiphers(ssl: OpenSSL, context: number): void {
-  const ciphers = tls.DEFAULT_CIPHERS.split(':')
+function setCiphers(ssl: OpenSSL, context: number, list: string): void {
+  const ciphers = list.split(':')
   const isSuite = (cipher: string): boolean => cipher.startsWith('TLS_')
   const suites = ciphers.filter(isSuite)
   const older = ciphers.filter((cipher) => !isSuite(cipher))

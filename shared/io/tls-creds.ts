@@ -38,14 +38,19 @@ export interface TLSCreds {
   readonly verifyPeer?: boolean
   /** For a client, in place of certificates. */
   readonly psk?: PreSharedKey
+  /** For a server, in place of certificates: the keys of its clients, by their user names. */
+  readonly keys?: ReadonlyMap<string, string>
 }
 
-/** @see loadPskCreds */
+/** @see loadClientPsk */
 export interface PreSharedKey {
   readonly username: string
   /** In hexadecimal digits. */
   readonly key: string
 }
+
+/** The bytes of a key. @param key in hexadecimal digits */
+export const keyBytes = (key: string): Buffer => Buffer.from(key, 'hex')
 
 /**
  * Credentials of a server.

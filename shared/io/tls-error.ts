@@ -1,5 +1,6 @@
 /** What the failures of TLS mean, in words about the peer. */
 import { NBDError } from '../errors/nbd-error.ts'
+import { printable } from '../config/printable.ts'
 import { reason } from '../errors/system-error.ts'
 import type { TLSCreds } from './tls-creds.ts'
 
@@ -15,14 +16,21 @@ export type Peer = 'client' | 'server'
 export function tlsError(what: string, error: Error | string, peer: Peer, creds?: TLSCreds): NBDError {
   const code = typeof error === 'string' ? error : 'code' in error ? String(error.code) : ''
   const kind = lost.has(code) ? 'transport' : 'protocol'
-  const text = meanings[code]?.(peer, creds) ?? otherMeaning(code, error, peer)
+  const text = meanings[code]?.(peer, creds) ?? otherMeaning(code, error, peer, creds)
   return new NBDError(kind, `${what}: ${text}`, typeof error === 'string' ? {} : { cause: error })
 }
 
-function otherMeaning(code: string, error: Error | string, peer: Peer): string {
+/** Of a client whose user has no pre-shared key here. */
+export const unknownUser = (what: string, username: string): NBDError =>
+  new NBDError('protocol', `${what}: the client's user '${printable(username)}' has no key here`)
+
+function otherMeaning(code: string, error: Error | string, peer: Peer, creds?: TLSCreds): string {
   if (code === 'ERR_TLS_CERT_ALTNAME_INVALID')
     return `the ${peer}'s certificate is for another: ${tlsReason(error)}`
-  if (code.includes('_ALERT_')) return `the ${peer} refuses: ${tlsReason(error)}`
+  if (code.includes('_ALERT_')) {
+    const why = creds?.psk ? ', perhaps since it has no key for this user, or another' : ''
+    return `the ${peer} refuses: ${tlsReason(error)}${why}`
+  }
   return typeof error === 'string' ? `the ${peer}'s certificate: ${error}` : tlsReason(error)
 }
 
@@ -34,6 +42,9 @@ function notSigned(peer: Peer, creds?: TLSCreds): string {
 }
 const notTls = (peer: Peer): string => `what the ${peer} sends is not TLS`
 // GnuTLS says nothing more to a client with a wrong key.
+const otherKey = (peer: Peer): string => `the ${peer} has another key for this user`
+const noKey = (peer: Peer, creds?: TLSCreds): string =>
+  creds?.keys ? `the ${peer} has no pre-shared key` : `the ${peer} has no cipher in common with us`
 const closed = (peer: Peer, creds?: TLSCreds): string =>
   `the ${peer} closed the connection${creds?.psk ? ', perhaps since it has another key for this user' : ''}`
 const noneWanted = (peer: Peer): string =>
@@ -51,6 +62,9 @@ const meanings: Record<string, (peer: Peer, creds?: TLSCreds) => string> = {
   CERT_NOT_YET_VALID: (peer) => `the ${peer}'s certificate is not valid yet`,
   INVALID_PURPOSE: (peer) => `the ${peer}'s certificate is not for a ${peer}`,
   ERR_SSL_PEER_DID_NOT_RETURN_A_CERTIFICATE: (peer) => `the ${peer} has no certificate`,
+  ERR_SSL_BINDER_DOES_NOT_VERIFY: otherKey,
+  ERR_SSL_NO_SHARED_CIPHER: noKey,
+  ERR_SSL_NO_SUITABLE_SIGNATURE_ALGORITHM: noKey,
   ERR_SSL_WRONG_VERSION_NUMBER: notTls,
   ERR_SSL_PACKET_LENGTH_TOO_LONG: notTls,
   ERR_SSL_HTTP_REQUEST: notTls,

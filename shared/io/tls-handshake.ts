@@ -8,17 +8,12 @@ import * as net from 'node:net'
 import type { Duplex } from 'node:stream'
 import * as tls from 'node:tls'
 import type { NBDError } from '../errors/nbd-error.ts'
-import type { PreSharedKey, TLSCreds } from './tls-creds.ts'
-import { tlsError } from './tls-error.ts'
+import { keyBytes, type PreSharedKey, type TLSCreds } from './tls-creds.ts'
+import { tlsError, unknownUser } from './tls-error.ts'
+import { PSK_CIPHERS } from './tls-psk-ciphers.ts'
 
 /** Called once: with the encrypted socket, or why there is none. The listener attaches its own handlers at once. */
 type Done = (outcome: tls.TLSSocket | NBDError) => void
-
-/**
- * Those that prove by a pre-shared key alone who is there; in TLS 1.3 the cipher does not say. OpenSSL binds a key to
- * SHA-256.
- */
-const PSK_CIPHERS = 'TLS_AES_128_GCM_SHA256:TLS_CHACHA20_POLY1305_SHA256:kECDHEPSK:kDHEPSK:kPSK:!eNULL'
 
 /** @see tls.createSecureContext */
 const contextOptions = ({ ca, cert, key }: TLSCreds): tls.SecureContextOptions => ({
@@ -33,7 +28,8 @@ const contextOptions = ({ ca, cert, key }: TLSCreds): tls.SecureContextOptions =
 // Without any CA, Node would trust all public ones; and who proves itself by a key has no certificate to be trusted.
 const serverOptions = (creds: TLSCreds): tls.SecureContextOptions => ({
   ...contextOptions(creds),
-  ca: creds.ca ?? []
+  ca: creds.ca ?? [],
+  ...(creds.keys ? { ciphers: PSK_CIPHERS } : {})
 })
 
 const clientOptions = (creds: TLSCreds): tls.SecureContextOptions =>
@@ -68,16 +64,31 @@ function newServer(creds: TLSCreds): tls.Server {
   const server = tls.createServer({
     ...serverOptions(creds),
     requestCert: verify,
-    rejectUnauthorized: verify
+    rejectUnauthorized: verify,
+    ...(creds.keys ? { pskCallback: keyOf(creds.keys) } : {})
   })
   server.on('secureConnection', (socket) => finish(socket, socket))
   server.on('tlsClientError', (error, socket) => {
     // Node verifies behind the handshake, and tells by this alone why it then closes the connection.
     const { authorizationError } = socket as { authorizationError: Error | string | null }
-    finish(socket, tlsError('TLS handshake', authorizationError ?? error, 'client'))
+    const stranger = strangers.get(socket)
+    if (stranger !== undefined) finish(socket, unknownUser('TLS handshake', stranger))
+    else finish(socket, tlsError('TLS handshake', authorizationError ?? error, 'client', creds))
   })
   return server
 }
+
+/** Users without a key, by the socket of those that said they were. */
+const strangers = new WeakMap<tls.TLSSocket, string>()
+
+const keyOf =
+  (keys: ReadonlyMap<string, string>) =>
+  (socket: tls.TLSSocket, username: string): Buffer | null => {
+    const key = keys.get(username)
+    if (key !== undefined) return keyBytes(key)
+    strangers.set(socket, username)
+    return null
+  }
 
 function finish(socket: tls.TLSSocket, outcome: tls.TLSSocket | NBDError): void {
   // Node has no public way to the socket below.
@@ -122,7 +133,7 @@ export function startClientHandshake(socket: Duplex, creds: TLSCreds, hostname: 
 }
 
 const pskOptions = ({ username, key }: PreSharedKey): tls.ConnectionOptions => ({
-  pskCallback: () => ({ identity: username, psk: Buffer.from(key, 'hex') }),
+  pskCallback: () => ({ identity: username, psk: keyBytes(key) }),
   // There is no certificate; one that is there all the same is refused, for want of a CA.
   checkServerIdentity: () => undefined
 })

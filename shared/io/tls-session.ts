@@ -16,7 +16,8 @@ import type { OpenSSL } from '../syscall/openssl.ts'
 import { QIO_CHANNEL_ERR_BLOCK, type IOVec } from './channel.ts'
 import { tlsContext } from './tls-context.ts'
 import type { TLSCreds } from './tls-creds.ts'
-import { tlsError, verifyCode, type Peer } from './tls-error.ts'
+import { tlsError, unknownUser, verifyCode, type Peer } from './tls-error.ts'
+import { takeStranger } from './tls-psk-callbacks.ts'
 import { closedError } from './transport-errors.ts'
 
 /** Plain bytes in one record, at the most. */
@@ -103,9 +104,11 @@ export class TLSSession {
     const ssl = this.#check()
     this.#openssl.ERR_clear_error()
     const done = this.#openssl.SSL_do_handshake(ssl)
+    const stranger = takeStranger()
     this.#measure()
     if (done > 0) return true
     if (this.#openssl.SSL_get_error(ssl, done) === SSL_ERROR_WANT_READ) return false
+    if (stranger !== undefined) throw unknownUser('TLS handshake', stranger)
     throw this.#error('TLS handshake')
   }
 

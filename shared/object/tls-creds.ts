@@ -69,9 +69,9 @@ registerObjectType({
   create: async (id, options) => {
     const { dir, endpoint, username = PSK_USERNAME } = options as Checked<typeof pskOptions>
     checkEndpoint(endpoint)
-    const { loadPskCreds } = await import('../io/tls-psk.ts')
+    const { loadClientPsk } = await import('../io/tls-psk.ts')
     const pskFile = path.join(dir, PSK_FILE)
-    loadPskCreds(pskFile, username)
+    loadClientPsk(pskFile, username)
     return new TLSCredsObject(
       'tls-creds-psk',
       id,
@@ -85,6 +85,6 @@ registerObjectType({
 function checkEndpoint(endpoint: string | undefined): void {
   if (endpoint === 'server')
     throw configError(
-      "endpoint=server is not known: a server's own credentials are given by --tls-creds FOLDER"
+      "endpoint=server is not known: a server's own credentials are given by --tls-creds FOLDER or --tls-psk FILE"
     )
 }

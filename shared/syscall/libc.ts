@@ -50,6 +50,16 @@ export type TextCall = (...args: Argument[]) => string | null
 /** As `declare`, of a function that returns text; null for NULL. */
 export const declareText = (prototype: string): TextCall => libc.func(prototype)
 
+/**
+ * Lets C call a function of JavaScript, in this thread, while it calls C. There is room for a few of these in a process.
+ *
+ * @param prototype of what C calls; pointers are numbers, and text is decoded
+ * @param callback must not throw
+ * @returns its address, for good
+ */
+export const declareCallback = (prototype: string, callback: (...args: never[]) => number): number =>
+  Number(koffi.register(callback, koffi.pointer(koffi.proto(prototype))))
+
 /** Memory that is none of JavaScript's. It must not be touched any more when it is unmapped. */
 export const viewMemory = (address: number, length: number): ArrayBuffer =>
   koffi.view(BigInt(address), length)

@@ -11,6 +11,7 @@ import { declare, viewMemory } from './libc.ts'
 // Returns its first argument, as a number: memchr finds the byte that it is told is there.
 const memchr = declare('uintptr_t memchr(uint8_t *memory, int byte, size_t length)')
 
+const memcpy = declare('uintptr_t memcpy(uintptr_t to, const void *from, size_t length)')
 const madvise = declare('int madvise(uintptr_t address, size_t length, int advice)')
 const MADV_DONTNEED = 4
 const pageSize = declare('int getpagesize()')()
@@ -20,6 +21,11 @@ const MIN_SIZE = 4096
 
 /** Whether `Memory.of` takes it. */
 export const hasAddress = (buffer: Buffer): boolean => buffer.length >= MIN_SIZE
+
+/** Copies bytes to memory of a C library's. @param address with room for them */
+export function copyTo(address: number, bytes: Buffer): void {
+  memcpy(address, bytes, bytes.length)
+}
 
 export class Memory {
   readonly buffer: Buffer

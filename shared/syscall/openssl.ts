@@ -33,12 +33,17 @@ const prototypes = {
   SSL_CTX_set_ciphersuites: 'int SSL_CTX_set_ciphersuites(uintptr_t context, str suites)',
   SSL_CTX_set_num_tickets: 'int SSL_CTX_set_num_tickets(uintptr_t context, size_t count)',
   SSL_CTX_set_options: 'uint64_t SSL_CTX_set_options(uintptr_t context, uint64_t options)',
+  SSL_CTX_set_psk_client_callback:
+    'void SSL_CTX_set_psk_client_callback(uintptr_t context, uintptr_t callback)',
+  SSL_CTX_set_psk_server_callback:
+    'void SSL_CTX_set_psk_server_callback(uintptr_t context, uintptr_t callback)',
   SSL_CTX_set_verify: 'void SSL_CTX_set_verify(uintptr_t context, int mode, uintptr_t callback)',
   SSL_CTX_use_PrivateKey: 'int SSL_CTX_use_PrivateKey(uintptr_t context, uintptr_t key)',
   SSL_CTX_use_certificate: 'int SSL_CTX_use_certificate(uintptr_t context, uintptr_t certificate)',
   SSL_ctrl: 'long SSL_ctrl(uintptr_t ssl, int command, long number, str text)',
   SSL_do_handshake: 'int SSL_do_handshake(uintptr_t ssl)',
   SSL_free: 'void SSL_free(uintptr_t ssl)',
+  SSL_get_SSL_CTX: 'uintptr_t SSL_get_SSL_CTX(uintptr_t ssl)',
   SSL_get1_peer_certificate: 'uintptr_t SSL_get1_peer_certificate(uintptr_t ssl)',
   SSL_get_error: 'int SSL_get_error(uintptr_t ssl, int result)',
   SSL_get_verify_result: 'long SSL_get_verify_result(uintptr_t ssl)',

@@ -38,7 +38,12 @@ void t.test('command line - values that make no sense: status 1', async (t) => {
 void t.test('command line - TLS without what it needs: status 1', async (t) => {
   const tls: [args: string[], reason: RegExp][] = [
     [['--tls', 'require'], /--tls require needs --tls-creds/],
-    [['--tls', 'on'], /--tls on needs --tls-creds/],
+    [['--tls', 'on'], /--tls on needs --tls-creds or --tls-psk/],
+    [['--tls-psk', ''], /--tls-psk: which file/],
+    [['--tls-psk', '/nonexistent'], /cannot read '\/nonexistent': no such file/],
+    [['--tls-psk', '/dev/null'], /'\/dev\/null' is not a file/],
+    [['--tls-psk', 'keys.psk', '--tls-creds', '.'], /--tls-creds and --tls-psk: one of them/],
+    [['--tls-psk', 'keys.psk', '--no-tls-verify-peer'], /--tls-verify-peer is for --tls-creds/],
     [['--no-tls-verify-peer'], /--tls-verify-peer is for --tls-creds/],
     [['--tls-creds', '/no/such/folder'], /cannot look into '\/no\/such\/folder': no such file/],
     [['--tls-creds', '/'], /there is no '\/server-cert\.pem'/]

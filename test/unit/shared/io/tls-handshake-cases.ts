@@ -2,6 +2,7 @@ import * as net from 'node:net'
 import * as tls from 'node:tls'
 import t, { type Test } from 'tap'
 import type { TLSCreds } from '../../../../shared/io/tls-creds.ts'
+import { PSK_CIPHERS } from '../../../../shared/io/tls-psk-ciphers.ts'
 import { Memory } from '../../../../shared/syscall/memory.ts'
 import { PairMaker } from '../../../helpers/raw-pair.ts'
 import { handshakes, tlsClient, tlsServer } from '../../../helpers/tls-pair.ts'
@@ -61,6 +62,75 @@ void t.test('handshake - a client that is refused behind it cannot read', needs,
     const { client: shaken } = await handshakes({ server: end, client: channel })
     t.equal(shaken, 'done')
     await t.rejects(receive(channel, 1), { kind: /protocol|transport/, message: text })
+  }
+})
+
+const none = { ca: undefined, cert: undefined, key: undefined }
+const keys: TLSCreds = {
+  ...none,
+  keys: new Map([
+    ['alice', '00112233445566778899aabbccddeeff'],
+    ['bob', 'ab']
+  ])
+}
+const user = (username: string, key: string): TLSCreds => ({ ...none, psk: { username, key } })
+const alice = user('alice', '00112233445566778899AABBCCDDEEFF')
+
+void t.test('handshake - by pre-shared keys', needs, async (t) => {
+  const done = /^done$/
+  const perhaps = /the server (refuses|closed the connection).*, perhaps since/
+  const cases: [what: string, TLSCreds, TLSCreds, server: RegExp, client: RegExp][] = [
+    ['alice', keys, alice, done, done],
+    ['bob', keys, user('bob', 'ab'), done, done],
+    ['another key', keys, user('alice', 'ab'), /the client has another key for this user/, perhaps],
+    [
+      'nobody',
+      keys,
+      user('carol\x1b[2J', 'ab'),
+      /the client's user 'carol {1,2}\[2J' has no key here/,
+      perhaps
+    ],
+    ['a certificate', keys, creds().client, /the client has no pre-shared key/, /the server refuses/],
+    [
+      'a server with a certificate',
+      { ...creds().server, ca: undefined },
+      alice,
+      /./,
+      /the server has a certificate, and not the pre-shared key|the server refuses/
+    ]
+  ]
+  const maker = await PairMaker.listen(t)
+  for (const [what, serverCreds, clientCreds, serverEnd, clientEnd] of cases) {
+    const { server, peer } = await tlsServer(t, maker, serverCreds)
+    const outcome = await handshakes({ server, client: tlsClient(t, peer, clientCreds) })
+    t.match(outcome.server, serverEnd, `${what}: the server`)
+    t.match(outcome.client, clientEnd, `${what}: the client`)
+  }
+})
+
+void t.test('handshake - by pre-shared keys with Node.js, in both versions', needs, async (t) => {
+  const maker = await PairMaker.listen(t)
+  for (const maxVersion of ['TLSv1.2', 'TLSv1.3'] as const) {
+    for (const [name, key, outcome] of [
+      ['alice', '00112233445566778899aabbccddeeff', 'done'],
+      ['alice', 'ff', /another key|decryption failed|bad record mac|digest check failed/],
+      ['carol', 'ff', /user 'carol' has no key here/]
+    ] as const) {
+      const { server, peer } = await tlsServer(t, maker, keys)
+      nodeClient(t, peer, {
+        ...none,
+        maxVersion,
+        ciphers: PSK_CIPHERS,
+        checkServerIdentity: () => undefined,
+        pskCallback: () => ({ identity: name, psk: Buffer.from(key, 'hex') })
+      })
+      const ended = await run(() => server.handshake()).then(
+        () => 'done',
+        (error: Error) => error.message
+      )
+      t.match(ended, outcome, `${maxVersion} ${name} ${key}`)
+      if (ended === 'done') t.equal(server.protocol, maxVersion)
+    }
   }
 })
 
