@@ -15,6 +15,7 @@ import type { NBDRequest } from '../../shared/protocol/messages/request.ts'
 import { NBD_MODE_EXTENDED } from '../../shared/protocol/nbd-mode.ts'
 import type { Memory } from '../../shared/syscall/memory.ts'
 import { cmdWrite, cmdWriteNowait } from './cmd-write.ts'
+import { payloadTurns, type PayloadTurn } from './payload-turns.ts'
 import { replyRefusal } from './reply-failure.ts'
 import type { RequestsInFlight } from './requests-in-flight.ts'
 import type { Transmission } from './transmission.ts'
@@ -24,6 +25,7 @@ export class IncomingWrites {
   readonly #transmission: Transmission
   readonly #reader: WindowReader
   readonly #inFlight: RequestsInFlight
+  readonly #turns = payloadTurns()
 
   constructor(transmission: Transmission, reader: WindowReader, inFlight: RequestsInFlight) {
     this.#transmission = transmission
@@ -69,17 +71,31 @@ export class IncomingWrites {
       this.#reader.unread()
       return () => this.#drain(copy, refused)
     }
+    const turn = this.#turns.begin(copy.length)
+    if (!turn) {
+      this.#reader.unread()
+      return () => this.#receiveInTurn(copy)
+    }
     const memory = takeMemory(copy.length)
     const there = window.length
     window.memory.buffer.copy(memory.buffer, 0, window.start, window.end)
     window.clear()
-    return () => this.#receive(copy, memory, there)
+    return () => this.#receive(copy, memory, there, turn)
   }
 
-  *#receive(request: NBDRequest, memory: Memory, there: number): CoroutineFn {
+  *#receiveInTurn(request: NBDRequest): CoroutineFn {
+    const turn = yield* this.#turns.wait(request.length)
+    yield* this.#receive(request, takeMemory(request.length), 0, turn)
+  }
+
+  *#receive(request: NBDRequest, memory: Memory, there: number, turn: PayloadTurn): CoroutineFn {
     const { gate } = this.#transmission.exp
     try {
-      yield* this.#reader.readAll(memory, there, request.length)
+      try {
+        yield* this.#reader.readAll(memory, there, request.length)
+      } finally {
+        this.#turns.end(turn)
+      }
       if (request.length > WINDOW_SIZE) this.#reader.expectLarge()
       while (!gate.tryEnter()) yield* gate.untilOpen()
     } catch (error) {
