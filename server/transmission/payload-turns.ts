@@ -3,7 +3,8 @@
  *
  * A socket holds but a part of a large payload. Each connection would have memory for the whole, and fill it bit by bit; one
  * after the other they need less memory, and the same one again, which the processor still has in its cache. Nobody waits for
- * a client that is slow: a turn counts for a short time.
+ * long: the turn of a client that is slow counts for a short time, and however many such clients there are, whoever has waited
+ * long enough goes on.
  *
  * @context its thread
  */
@@ -15,6 +16,8 @@ import type { CoroutineFn } from '../../shared/coroutine/coroutine.ts'
 export const MAX_RECEIVING = 12 * 1024 * 1024
 /** How long a turn counts. */
 const TURN_NS = 100_000_000
+/** How long one is waited for at the most. */
+const MAX_WAIT_NS = 1_000_000_000
 
 /** Memory for one payload. */
 export interface PayloadTurn {
@@ -37,10 +40,14 @@ export class PayloadTurns {
   /** Waits for a turn: until others have ended, or have taken their time. */
   *wait(length: number): CoroutineFn<PayloadTurn> {
     const sleep = new CoSleep()
+    const most = clockNs('monotonic') + MAX_WAIT_NS
     this.#waiting.push(sleep)
-    while (this.#waiting[0] !== sleep || !this.#fits(length)) {
-      const isNext = this.#waiting[0] === sleep
-      yield* sleep.sleep('monotonic', isNext ? this.#untilExpiry() : Number.MAX_SAFE_INTEGER)
+    // Who came before has waited longer, and wakes this one.
+    while (this.#waiting[0] !== sleep) yield* sleep.sleep('monotonic', Number.MAX_SAFE_INTEGER)
+    for (;;) {
+      const left = most - clockNs('monotonic')
+      if (left <= 0 || this.#fits(length)) break
+      yield* sleep.sleep('monotonic', Math.min(this.#untilExpiry(), left))
     }
     this.#waiting.shift()
     this.#waiting[0]?.wake()

@@ -164,9 +164,25 @@ export class LinuxIOUring {
     if (taken > 0 && this.#count === taken) this.#wakeUps.ref()
     // What needs no waiting is there already when they are submitted.
     this.#ring.tellEventFd(false)
-    if (!this.#ring.submit()) setImmediate(() => this.#flush())
+    if (!this.#submit()) setImmediate(() => this.#flush())
     this.#ring.tellEventFd(true)
     this.#complete()
+  }
+
+  /**
+   * A failure is the thread's and no request's: what is prepared may still reach the kernel, so nobody may have its memory back.
+   *
+   * @returns as IOUring.submit
+   */
+  #submit(): boolean {
+    try {
+      return this.#ring.submit()
+    } catch (error) {
+      setImmediate(() => {
+        throw error
+      })
+      return true
+    }
   }
 
   #prepare(request: Request): void {

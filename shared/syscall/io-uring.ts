@@ -14,12 +14,12 @@ const setup = declare('int64_t syscall(int64_t number, uint32_t entries, uintptr
 const enter = declare(
   'int64_t syscall(int64_t number, int fd, uint32_t submit, uint32_t complete, uint32_t flags, uintptr_t mask, size_t size)'
 )
-const mmap = declare('int64_t mmap(uintptr_t at, size_t length, int prot, int flags, int fd, int64_t offset)')
-const munmap = declare('int munmap(uintptr_t address, size_t length)')
-const SYS_IO_URING_SETUP = 425
 const register = declare(
   'int64_t syscall(int64_t number, int fd, uint32_t operation, uintptr_t argument, uint32_t count)'
 )
+const mmap = declare('int64_t mmap(uintptr_t at, size_t length, int prot, int flags, int fd, int64_t offset)')
+const munmap = declare('int munmap(uintptr_t address, size_t length)')
+const SYS_IO_URING_SETUP = 425
 const SYS_IO_URING_ENTER = 426
 const SYS_IO_URING_REGISTER = 427
 
@@ -141,7 +141,7 @@ export class IOUring {
   ): void {
     const { words } = this.#sqes
     const at = (this.#tail & (this.entries - 1)) * SQE_WORDS
-    // 1 opcode, 1 flags, 2 ioprio; 4 fd; 8 off; 8 addr; 4 len; 4 flags of the operation; 8 user_data; 24 that stay 0
+    // 1 opcode, 3 that stay 0; 4 fd; 8 off; 8 addr; 4 len; 4 flags of the operation; 8 user_data; 24 that stay 0
     words[at] = operation
     words[at + 1] = fd
     words[at + 2] = offset

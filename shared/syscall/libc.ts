@@ -51,7 +51,8 @@ export type TextCall = (...args: Argument[]) => string | null
 export const declareText = (prototype: string): TextCall => libc.func(prototype)
 
 /**
- * Lets C call a function of JavaScript, in this thread, while it calls C. There is room for a few of these in a process.
+ * Lets C call a function of JavaScript, in this thread, while it calls C. koffi has room for 8192 of these in a process, and
+ * does not take back those of threads that have ended.
  *
  * @param prototype of what C calls; pointers are numbers, and text is decoded
  * @param callback must not throw

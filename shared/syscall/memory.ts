@@ -22,7 +22,7 @@ const MIN_SIZE = 4096
 /** Whether `Memory.of` takes it. */
 export const hasAddress = (buffer: Buffer): boolean => buffer.length >= MIN_SIZE
 
-/** Copies bytes to memory of a C library's. @param address with room for them */
+/** Copies bytes to memory of a C library's that is too short-lived for a view (`Memory.foreign`). @param address with room for them */
 export function copyTo(address: number, bytes: Buffer): void {
   memcpy(address, bytes, bytes.length)
 }

@@ -57,3 +57,15 @@ void t.test('turns - those who wait go on when others have had their time', asyn
   for (const turn of quick) turns.end(turn)
   t.ok(turns.begin(MAX_RECEIVING))
 })
+
+void t.test('turns - nobody waits for long, however many are slow', async (t) => {
+  const turns = new PayloadTurns()
+  t.ok(turns.begin(MAX_RECEIVING))
+  // One after the other they would take ten times as long as anybody has to wait.
+  const waiting = Array.from({ length: 100 }, () => Coroutine.start(() => turns.wait(MAX_RECEIVING)))
+  const late = Coroutine.start(() => turns.wait(1))
+  let gone = 0
+  for (const wait of waiting) void wait.then(() => gone++)
+  await within('all that were before, and the last', late, 5000)
+  t.equal(gone, 100)
+})
