@@ -4,13 +4,14 @@ import { once } from 'node:events'
 import * as path from 'node:path'
 import { Worker } from 'node:worker_threads'
 import t from 'tap'
+import { connect } from '../../../../../../client/index.ts'
 import { endThread } from '../../../../../../shared/aio/thread-end.ts'
 import type { FileOptions } from '../../../../../../shared/block/drivers/file/driver.ts'
 import { openNode, type NodeHandle } from '../../../../../../shared/block/index.ts'
 import { IOThread } from '../../../../../../shared/iothread/io-thread.ts'
 import { isRefusal } from '../../../../../helpers/command-line.ts'
 import { descriptorsOf, directImage } from '../../../../../helpers/direct-folder.ts'
-import { run } from '../../../../../helpers/launched.ts'
+import { Launched, run } from '../../../../../helpers/launched.ts'
 import { MQNBD } from '../../../../../helpers/mqnbd.ts'
 import { readNode, writeNode } from '../../../../../helpers/raw-node.ts'
 import { program, requires } from '../../../../../helpers/requires.ts'
@@ -109,5 +110,31 @@ void t.test(
       const ran = await run(t, program('strace'), [...trace, process.execPath, MQNBD, ...args])
       isRefusal(t, ran, 1, reason, errno)
     }
+  }
+)
+
+void t.test(
+  "aio=io_uring - requests that cannot be submitted end their thread: their memory is nobody else's",
+  { ...requiresIOUring(), ...requires('strace') },
+  async (t) => {
+    // Submitted by itself, and no hole chunk.
+    const LENGTH = 20 * 1024
+    const folder = tempDir(t)
+    const socket = path.join(folder, 's')
+    const inject = ['-e', 'trace=io_uring_enter', '-e', 'inject=io_uring_enter:error=EBADF:when=20+']
+    const trace = ['-f', '-q', '-o', path.join(folder, 'strace'), ...inject]
+    const args = ['serve', directImage(t, MiB), '-k', socket, '--cache', 'none', '--aio', 'io_uring']
+    const server = new Launched(t, program('strace'), [
+      ...trace,
+      ...[process.execPath, MQNBD, ...args, '--iothreads', '1']
+    ])
+    await server.output('stdout', /serving/)
+    const disk = await connect(`nbd+unix:///?socket=${socket}`)
+    t.teardown(() => disk.close())
+    const readOn = async (): Promise<void> => {
+      for (;;) await disk.read(0, LENGTH)
+    }
+    await t.rejects(readOn(), { kind: 'transport', message: /./ })
+    await server.output('stderr', /IOThread .* died: io_uring_enter: bad file descriptor/)
   }
 )
