@@ -36,7 +36,8 @@ export interface SocketHandle {
   fd: number
 }
 
-const UNIX_SEND_BUFFER = 1024 * 1024
+/** As much as TCP grants itself; the system may grant less. */
+const UNIX_SEND_BUFFER = 4 * 1024 * 1024
 const FEATURES: ReadonlySet<QIOChannelFeature> = new Set([
   'shutdown',
   'sendfile',
