@@ -2,10 +2,12 @@
 // a file, reading it and making a module of it takes Node nearly a millisecond, and there are some 150 of them.
 import { spawnSync } from 'node:child_process'
 import * as fs from 'node:fs'
+import { createRequire } from 'node:module'
 import path from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { build } from 'esbuild'
 
+const require = createRequire(import.meta.url)
 const dist = path.join(import.meta.dirname, '..', 'dist')
 const program = path.join(dist, 'program.cjs')
 /** What V8 has compiled of it. */
@@ -28,6 +30,24 @@ const ownUrls = {
 
 /** yargs lays out help by them. Their regular expressions over Unicode take longer than Node takes to start. */
 const OF_HELP = ['cliui', 'string-width']
+
+/** Node's own modules that many commands do without, and that bring dozens of others with them. */
+const SELDOM_USED = ['node:crypto', 'node:tls']
+
+/** They are loaded when something of them is first used. */
+const builtInLate = {
+  name: 'built-in-late',
+  setup({ onResolve, onLoad }) {
+    const filter = new RegExp(`^(${SELDOM_USED.join('|')})$`)
+    onResolve({ filter }, ({ path: name, namespace }) =>
+      namespace === 'built-in' ? { path: name, external: true } : { path: name, namespace: 'built-in' }
+    )
+    onLoad({ filter, namespace: 'built-in' }, ({ path: name }) => {
+      const late = (key) => `get ${key}() { return require('${name}').${key} }`
+      return { contents: `module.exports = { ${Object.keys(require(name)).map(late).join(', ')} }` }
+    })
+  }
+}
 
 /** Packages that are one function are loaded when it is called. */
 const loadedLate = {
@@ -59,7 +79,7 @@ export async function bundle() {
     banner: { js: BANNER },
     // One has a binary beside it, the other is loaded when there is something to log.
     external: ['koffi', 'pino'],
-    plugins: [ownUrls, loadedLate],
+    plugins: [ownUrls, loadedLate, builtInLate],
     logLevel: 'warning'
   })
   const { status, stderr } = spawnSync(
