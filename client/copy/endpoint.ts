@@ -50,6 +50,14 @@ export interface PageCache {
 
   /** Reads without waiting. @returns whether all was there */
   read(offset: number, length: number, memory: Memory): boolean
+
+  /**
+   * Looks at the beginning of each block of a range that the cache `has`.
+   *
+   * @param block a power of two; offset and length are multiples of it
+   * @returns offsets of those that begin with zeroes, in order: the others are data; undefined when it cannot be told
+   */
+  zeroStarts?(offset: number, length: number, block: number): number[] | undefined
 }
 
 /** Something that is read once, from the beginning to the end, wherever that is. */

@@ -10,6 +10,7 @@ import { FileFeatures } from '../../shared/block/drivers/file/file-features.ts'
 import { PosixFile } from '../../shared/block/drivers/file/posix-file.ts'
 import { configError } from '../../shared/errors/nbd-error.ts'
 import { blockDeviceSectorSize, blockDeviceSize } from '../../shared/syscall/block-device.ts'
+import { BlockSamples, MIN_SAMPLED_BLOCK } from '../../shared/syscall/block-samples.ts'
 import type { Memory } from '../../shared/syscall/memory.ts'
 import { isCached } from '../../shared/syscall/page-cache.ts'
 import type { NBDExtent } from '../transmission/block-status.ts'
@@ -84,6 +85,7 @@ export class FileSource extends FileEndpoint implements Source {
   readonly kind = 'random'
   readonly size: number
   readonly cache: PageCache
+  #samples: BlockSamples | undefined
 
   constructor(name: string, fd: number, { lock = true }: { lock?: boolean } = {}) {
     super(name, fd, { readOnly: true, lock })
@@ -91,8 +93,15 @@ export class FileSource extends FileEndpoint implements Source {
     this.cache = {
       fd,
       has: (offset, length) => isCached(fd, offset, length),
-      read: (offset, length, { address }) => this.file.preadNowait(address, offset, length)
+      read: (offset, length, { address }) => this.file.preadNowait(address, offset, length),
+      zeroStarts: (offset, length, block) => this.#zeroStarts(offset, length, block)
     }
+  }
+
+  override async close(): Promise<void> {
+    this.#samples?.close()
+    this.#samples = undefined
+    await super.close()
   }
 
   async read(offset: number, length: number, memory: () => Memory): Promise<void> {
@@ -104,6 +113,13 @@ export class FileSource extends FileEndpoint implements Source {
     } catch (error) {
       throw failure(`cannot read '${this.name}' at ${offset}`, error)
     }
+  }
+
+  #zeroStarts(offset: number, length: number, block: number): number[] | undefined {
+    if (block < MIN_SAMPLED_BLOCK || offset % block !== 0) return undefined
+    const samples = (this.#samples ??= new BlockSamples(block))
+    const starts: number[] = []
+    return samples.zeroes(this.fd, offset, length, (at) => starts.push(at)) ? starts : undefined
   }
 
   async *extents(offset: number, length: number): AsyncGenerator<NBDExtent, void, undefined> {

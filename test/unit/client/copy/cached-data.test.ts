@@ -1,8 +1,11 @@
 import * as crypto from 'node:crypto'
+import * as fs from 'node:fs'
+import path from 'node:path'
 import t from 'tap'
 import { CachedData } from '../../../../client/copy/cached-data.ts'
 import { copy } from '../../../../client/copy/copy.ts'
 import type { PageCache } from '../../../../client/copy/endpoint.ts'
+import { FileSource } from '../../../../client/copy/file-endpoint.ts'
 import { zeroRuns } from '../../../../client/copy/zeroes.ts'
 import { KiB, MiB } from '../../../helpers/files.ts'
 import { MemoryDestination, MemorySource } from './helpers.ts'
@@ -46,6 +49,69 @@ void t.test('CachedData - finds the zeroes that are found in memory', (t) => {
   }
   t.end()
 })
+
+void t.test('CachedData - of a file, whose blocks may begin with zeroes and be data', async (t) => {
+  const kinds: Record<string, Buffer> = {
+    x: crypto.randomBytes(4096),
+    '.': Buffer.alloc(4096),
+    // Begins with zeroes; only the last byte is something else.
+    _: Buffer.concat([Buffer.alloc(4095), Buffer.from('1')])
+  }
+  const pattern = [
+    'x'.repeat(200),
+    '_',
+    'x'.repeat(300),
+    '.',
+    'x_x._.',
+    '_'.repeat(700),
+    '.'.repeat(130),
+    'x'
+  ]
+  const bytes = Buffer.concat([...pattern.join('')].map((kind) => kinds[kind]!).concat(Buffer.alloc(1000)))
+  const file = path.join(t.testdir(), 'disk.img')
+  fs.writeFileSync(file, bytes)
+  for (const sparse of [512, 4096, 8192, 64 * KiB]) {
+    const source = new FileSource(file, fs.openSync(file, 'r'))
+    const data = new CachedData(source.cache, sparse)
+    for (const [offset, length] of [
+      [0, bytes.length],
+      [0, 200 * 4096],
+      [2 * MiB, 2 * MiB],
+      [bytes.length - 1000, 1000],
+      [3 * 4096, 4096 + 512]
+    ] as const) {
+      const expected = zeroRuns(bytes.subarray(offset), length, offset, sparse)
+      t.strictSame(
+        data.runs({ offset, length, zero: false }),
+        expected.map(({ start, end, zero }) => ({ offset: offset + start, length: end - start, zero })),
+        `${length} bytes at ${offset} in blocks of ${sparse}`
+      )
+    }
+    await source.close()
+  }
+})
+
+void t.test(
+  'CachedData - of a file that does not begin a block with zeroes, only that is read',
+  async (t) => {
+    const bytes = crypto.randomBytes(4 * MiB)
+    for (let at = 0; at < bytes.length; at += 4096) bytes[at] = 1
+    const file = path.join(t.testdir(), 'disk.img')
+    fs.writeFileSync(file, bytes)
+    const source = new FileSource(file, fs.openSync(file, 'r'))
+    const reads: number[] = []
+    const cache: PageCache = {
+      ...source.cache,
+      read: (offset, length, memory) => reads.push(offset) > 0 && source.cache.read(offset, length, memory)
+    }
+    const data = new CachedData(cache, 4096)
+    t.strictSame(data.runs({ offset: 0, length: bytes.length, zero: false }), [
+      { offset: 0, length: bytes.length, zero: false }
+    ])
+    t.strictSame(reads, [])
+    await source.close()
+  }
+)
 
 void t.test('CachedData - nothing is told of a piece that is not all cached', (t) => {
   const bytes = crypto.randomBytes(MiB)
