@@ -13,7 +13,7 @@ import { configError } from '../../shared/errors/nbd-error.ts'
 import type { NodeOptions } from '../../shared/block/driver-registry.ts'
 import { stringProblem } from '../../shared/protocol/string.ts'
 import type { UserObject } from '../../shared/object/object-type.ts'
-import { TLSCredsObject } from '../../shared/object/tls-creds.ts'
+import { TLS_CREDS_TYPES, TLSClientCreds } from '../../shared/object/tls-creds.ts'
 import {
   MAX_TCP_PORT,
   MAX_VSOCK_PORT,
@@ -106,10 +106,13 @@ function tlsOf({ tls, 'tls-creds': creds, 'tls-hostname': hostname }: NbdOptions
     if (hostname !== undefined) throw configError("tls-hostname: 'tls-creds' is missing")
     return tls
   }
-  if (!(creds instanceof TLSCredsObject))
+  if (!(creds instanceof TLSClientCreds)) {
+    if (TLS_CREDS_TYPES.includes(creds.type))
+      throw configError(`tls-creds: '${creds.id}' is for a server: a client needs endpoint=client`)
     throw configError(
-      `tls-creds: '${creds.id}' is an object of type ${creds.type}, not tls-creds-x509 or -psk`
+      `tls-creds: '${creds.id}' is an object of type ${creds.type}, not ${TLS_CREDS_TYPES.join(' or ')}`
     )
+  }
   return { ...creds.parameters, ...(hostname === undefined ? {} : { hostname }) }
 }
 

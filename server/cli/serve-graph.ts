@@ -44,18 +44,22 @@ export interface GraphExport {
 }
 
 export class Graph {
-  readonly #objects = new ObjectTable()
-  readonly #nodes = new NodeTable((id, what) => this.#objects.find(id, what))
+  readonly objects = new ObjectTable()
+  readonly #nodes = new NodeTable((id, what) => this.objects.find(id, what))
   readonly #exportIds = new Set<string>()
   /** In the order in which they were given; nothing serves them yet. */
   readonly exports: GraphExport[] = []
 
-  /** @throws NBDError of kind `config`; nothing is left open then */
-  static async build(steps: GraphStep[]): Promise<Graph> {
+  /**
+   * @param withImage something else is served than nodes
+   * @throws NBDError of kind `config`; nothing is left open then
+   */
+  static async build(steps: GraphStep[], withImage = false): Promise<Graph> {
     const graph = new Graph()
     try {
       for (const step of steps) await graph.#take(step)
-      if (graph.exports.length === 0) throw configError('there is nothing to serve: no --export is given')
+      if (!withImage && graph.exports.length === 0)
+        throw configError('there is nothing to serve: no --export is given')
       return graph
     } catch (error) {
       await graph.close()
@@ -66,13 +70,13 @@ export class Graph {
   /** Closes nodes, and ends threads; when nothing serves them any more. */
   async close(): Promise<void> {
     await this.#nodes.close()
-    await this.#objects.close()
+    await this.objects.close()
   }
 
   async #take({ option, value }: GraphStep): Promise<void> {
     switch (option) {
       case 'object':
-        await this.#objects.add(parseOptionText(value, '--object', 'qom-type'))
+        await this.objects.add(parseOptionText(value, '--object', 'qom-type'))
         break
       case 'blockdev':
         await this.#nodes.add(parseOptionText(value, '--blockdev', 'driver'))
@@ -90,7 +94,7 @@ export class Graph {
     const node = this.#nodes.find(nodeName, '--export: node-name')
     if (writable && node.readOnly)
       throw configError(`--export: writable=on, but node '${nodeName}' is read-only`)
-    const iothreads = iothread?.map((one) => findIOThread(this.#objects, one, '--export: iothread'))
+    const iothreads = iothread?.map((one) => findIOThread(this.objects, one, '--export: iothread'))
     if (new Set(iothreads).size !== (iothreads?.length ?? 0)) {
       throw configError(`--export: iothread: the same thread is named twice`)
     }

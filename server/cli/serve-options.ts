@@ -3,14 +3,20 @@ import type { ArgumentsCamelCase, Argv, InferredOptionTypes, Options } from 'yar
 import { parseInteger } from '../../shared/config/integer.ts'
 import { configError } from '../../shared/errors/nbd-error.ts'
 import { parseSize } from '../../shared/config/size.ts'
-import { loadServerCreds } from '../../shared/io/tls-creds.ts'
+import { loadServerCreds, type TLSCreds } from '../../shared/io/tls-creds.ts'
 import { loadServerPsk } from '../../shared/io/tls-psk.ts'
+import {
+  TLS_CREDS_TYPES,
+  TLSServerCreds,
+  type ObjectTable,
+  type UserObject
+} from '../../shared/object/index.ts'
 import { LOG_LEVELS } from '../../shared/log/log.ts'
 import { NBD_MAX_BUFFER_SIZE } from '../../shared/protocol/limits.ts'
 import { MAX_TCP_PORT, MAX_VSOCK_PORT, NBD_DEFAULT_PORT } from '../../shared/protocol/uri.ts'
 import { VMADDR_CID_ANY } from '../../shared/syscall/vsock.ts'
 import type { ImageOptions } from '../../shared/block/open-image.ts'
-import { GRAPH_OPTIONS } from './graph-steps.ts'
+import { graphSteps } from './graph-steps.ts'
 import { activatedSockets } from '../listener/activation.ts'
 import type { ListenAddress } from '../listener/nbd-listener.ts'
 import type { TLSPolicy } from '../negotiation/tls-policy.ts'
@@ -114,7 +120,7 @@ export const serveOptions = {
   'tls-creds': {
     type: 'string',
     requiresArg: true,
-    describe: 'Folder with server-cert.pem, server-key.pem, ca-cert.pem'
+    describe: 'Folder with server-cert.pem, server-key.pem, ca-cert.pem; or the id of an object'
   },
   'tls-psk': {
     type: 'string',
@@ -128,7 +134,7 @@ export const serveOptions = {
   },
   'tls-verify-peer': {
     type: 'boolean',
-    default: true,
+    defaultDescription: 'true',
     describe: 'Only serve clients whose certificate ca-cert.pem has signed'
   },
   persistent: { alias: 't', type: 'boolean', describe: 'Go on when the last client has gone' },
@@ -140,7 +146,8 @@ export const serveOptions = {
   object: {
     type: 'string',
     requiresArg: true,
-    describe: 'Make an object: iothread,id=ID[,poll-max-ns=N...]'
+    describe:
+      'Make an object: iothread,id=ID[,poll-max-ns=N...], or tls-creds-x509,id=ID,dir=FOLDER[,endpoint=server...]'
   },
   blockdev: {
     type: 'string',
@@ -224,11 +231,10 @@ export const imageOptions = (args: ServeArguments): ImageOptions => ({
 const cacheOf = ({ cache = 'writeback' }: ServeArguments): CacheMode => CACHE[cache]
 
 /** @throws NBDError of kind `config` */
-export const serverOptions = (args: ServeArguments): NBDServerOptions => ({
+export const serverOptions = (args: ServeArguments): Omit<NBDServerOptions, 'tls'> => ({
   maxConnections: parseInteger(args.shared, '--shared', 0, MAX_CONNECTIONS),
   iothreads: ownIOThreads(args),
-  maxInFlightBytes: args.maxInFlight === undefined ? undefined : maxInFlight(args.maxInFlight),
-  tls: tlsPolicy(args)
+  maxInFlightBytes: args.maxInFlight === undefined ? undefined : maxInFlight(args.maxInFlight)
 })
 
 function maxInFlight(text: string): number {
@@ -238,22 +244,38 @@ function maxInFlight(text: string): number {
   throw configError(`--max-in-flight: '${text}' is not from 32M to 1G`)
 }
 
-/** @throws NBDError of kind `config` */
-function tlsPolicy(args: ServeArguments): TLSPolicy | undefined {
+/** @param objects `--tls-creds` may name one of them @throws NBDError of kind `config` */
+export function tlsPolicy(args: ServeArguments, objects: ObjectTable): TLSPolicy | undefined {
   const { tls, tlsCreds, tlsPsk, tlsVerifyPeer: verifyPeer } = args
   if (tls === 'off') return undefined
   if (tlsCreds !== undefined && tlsPsk !== undefined)
     throw configError('--tls-creds and --tls-psk: one of them at a time')
-  if (!verifyPeer && tlsCreds === undefined) throw configError('--tls-verify-peer is for --tls-creds')
+  if (verifyPeer === false && tlsCreds === undefined)
+    throw configError('--tls-verify-peer is for --tls-creds')
   const required = tls !== 'on'
   if (tlsPsk !== undefined)
     return { creds: loadServerPsk(nonEmpty(tlsPsk, '--tls-psk: which file?')), required }
   if (tlsCreds !== undefined) {
-    const folder = nonEmpty(tlsCreds, '--tls-creds: which folder?')
-    return { creds: loadServerCreds(folder, { verifyPeer }), required }
+    const named = nonEmpty(tlsCreds, '--tls-creds: which folder?')
+    const object = objects.list().find(({ id }) => id === named)
+    const creds = object
+      ? credsOf(object, verifyPeer)
+      : loadServerCreds(named, { verifyPeer: verifyPeer ?? true })
+    return { creds, required }
   }
   if (tls !== undefined) throw configError(`--tls ${tls} needs --tls-creds or --tls-psk`)
   return undefined
+}
+
+/** @throws NBDError of kind `config` */
+function credsOf(object: UserObject, verifyPeer: boolean | undefined): TLSCreds {
+  const { id, type } = object
+  if (verifyPeer !== undefined)
+    throw configError(`--tls-verify-peer: '${id}' is an object, and says that by verify-peer=on or off`)
+  if (object instanceof TLSServerCreds) return object.creds
+  if (TLS_CREDS_TYPES.includes(type))
+    throw configError(`--tls-creds: '${id}' is for a client: a server needs endpoint=server`)
+  throw configError(`--tls-creds: '${id}' is an object of type ${type}, not ${TLS_CREDS_TYPES.join(' or ')}`)
 }
 
 /** Threads of an export that is bound to none: with `--export` it has one, as in QEMU. */
@@ -294,12 +316,22 @@ function nonEmpty(text: string, question: string): string {
 
 /** IMAGE is one way to say what to serve, the options of a graph are the other. @returns what is wrong */
 function misplaced(args: Partial<ServeArguments>): string | undefined {
-  const graph = GRAPH_OPTIONS.find((option) => args[option] !== undefined)
-  if (graph === undefined) return args.image ? undefined : 'serve: which IMAGE?'
-  if (args.image !== undefined) return `serve: give either IMAGE or --${graph}, not both`
+  const steps = graphSteps(process.argv)
+  if (args.image !== undefined) {
+    const step = steps.find(({ option, value }) => option !== 'object' || !isTlsCreds(value))
+    return step && `serve: give either IMAGE or --${step.option}, not both`
+  }
+  const [step] = steps
+  if (!step) return args.image ? undefined : 'serve: which IMAGE?'
   const alien = Object.entries(ofImage).find(([option]) => args[option as keyof ServeArguments])
-  return alien && `serve: --${alien[0]} goes with IMAGE; with --${graph}, ${alien[1]}`
+  return alien && `serve: --${alien[0]} goes with IMAGE; with --${step.option}, ${alien[1]}`
 }
+
+/** An object that is of use with IMAGE, too. */
+const isTlsCreds = (value: string): boolean =>
+  TLS_CREDS_TYPES.some((type) =>
+    value.split(',').some((member) => member === type || member === `qom-type=${type}`)
+  )
 
 /** Whoever passes sockets says where to listen. @returns what is wrong */
 function listensTwice(args: Partial<ServeArguments>): string | undefined {

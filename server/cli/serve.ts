@@ -12,6 +12,7 @@ import { printable } from '../../shared/config/printable.ts'
 import { formatSize } from '../../shared/config/size.ts'
 import { takeActivatedSockets } from '../listener/activation.ts'
 import type { ListenAddress, NBDListener } from '../listener/nbd-listener.ts'
+import type { TLSPolicy } from '../negotiation/tls-policy.ts'
 import { NBDServer, type ExportOptions } from '../nbd-server.ts'
 import { graphSteps } from './graph-steps.ts'
 import { Graph } from './serve-graph.ts'
@@ -21,6 +22,7 @@ import {
   listenAddress,
   pidFile,
   serverOptions,
+  tlsPolicy,
   type ServeArguments
 } from './serve-options.ts'
 
@@ -46,8 +48,8 @@ export async function serve(args: ServeArguments): Promise<number> {
   const address = passed.length === 0 ? listenAddress(args) : undefined
   const pid = pidFile(args)
   const options = serverOptions(args)
-  const { exports, close } = await open(args)
-  const server = await NBDServer.start(options)
+  const { exports, tls, close } = await open(args)
+  const server = await NBDServer.start({ ...options, tls })
   try {
     for (const { node, options } of exports) await server.addExport(node, options)
     const ended = untilEnd(server, args.persistent ?? false)
@@ -55,7 +57,7 @@ export async function serve(args: ServeArguments): Promise<number> {
     const listener = address && (await server.listen(address))
     if (pid !== undefined) writePidFile(pid)
     // Whoever passes a socket knows where it is; and standard output may be for what its client prints.
-    if (listener) process.stdout.write(readyLines(exports, address, listener, options.tls?.required ?? false))
+    if (listener) process.stdout.write(readyLines(exports, address, listener, tls?.required ?? false))
     else log.info({ sockets: passed.length }, 'listening on what was passed')
     return await ended
   } finally {
@@ -72,16 +74,22 @@ interface Opened {
   options: ExportOptions & { name: string }
 }
 
-/** What is to be served; `close` is for when the server is closed. */
-async function open(args: ServeArguments): Promise<{ exports: Opened[]; close: () => Promise<void> }> {
-  const graph = args.image === undefined ? await Graph.build(graphSteps(process.argv)) : undefined
-  if (!graph) {
+/** What is to be served, and how; `close` is for when the server is closed. */
+async function open(
+  args: ServeArguments
+): Promise<{ exports: Opened[]; tls: TLSPolicy | undefined; close: () => Promise<void> }> {
+  const graph = await Graph.build(graphSteps(process.argv), args.image !== undefined)
+  const close = (): Promise<void> => graph.close()
+  try {
+    const tls = tlsPolicy(args, graph.objects)
+    const exports = graph.exports.map(({ node, nodeName, options }) => ({ node, label: nodeName, options }))
+    if (args.image === undefined) return { exports, tls, close }
     const node = await openImage(imageOptions(args))
-    const exported = { node, label: args.image!, options: exportOptions(args) }
-    return { exports: [exported], close: async () => undefined }
+    return { exports: [{ node, label: args.image, options: exportOptions(args) }], tls, close }
+  } catch (error) {
+    await close()
+    throw error
   }
-  const exports = graph.exports.map(({ node, nodeName, options }) => ({ node, label: nodeName, options }))
-  return { exports, close: () => graph.close() }
 }
 
 /** A line for each export. */

@@ -1,31 +1,39 @@
 /**
- * `--object tls-creds-x509,id=tls0,dir=FOLDER` and `tls-creds-psk`: what a client brings to TLS, and demands of the server.
- * What is wrong with the files is told when the object is made, and not by its first connection.
+ * `--object tls-creds-x509,id=tls0,dir=FOLDER` and `tls-creds-psk`: what a client brings to TLS, and demands of the server; or,
+ * with `endpoint=server`, what a server does. What is wrong with the files is told when the object is made, and not by its first connection.
  *
  * @see QEMU crypto/tlscredsx509.c, crypto/tlscredspsk.c
  */
 import * as path from 'node:path'
 import { boolean, oneOf, required, string, type Checked } from '../config/option-schema.ts'
 import { configError } from '../errors/nbd-error.ts'
+import type { TLSCreds } from '../io/tls-creds.ts'
 import type { TLSParameters } from '../protocol/uri-tls.ts'
 import { registerObjectType, type UserObject } from './object-type.ts'
+
+const X509 = 'tls-creds-x509'
+const PSK = 'tls-creds-psk'
+/** Types of credentials. */
+export const TLS_CREDS_TYPES: readonly string[] = [X509, PSK]
 
 /** In the folder of a tls-creds-psk. @see QCRYPTO_TLS_CREDS_PSKFILE */
 const PSK_FILE = 'keys.psk'
 /** @see username in QEMU's TlsCredsPskProperties */
 const PSK_USERNAME = 'qemu'
 
+type Endpoint = 'client' | 'server'
+
 export class TLSCredsObject implements UserObject {
   readonly type: string
   readonly id: string
-  /** The same as in a URI. */
-  readonly parameters: TLSParameters
+  /** Of which end. */
+  readonly endpoint: Endpoint
   readonly #properties: Record<string, unknown>
 
-  constructor(type: string, id: string, parameters: TLSParameters, properties: Record<string, unknown>) {
+  constructor(type: string, id: string, properties: { endpoint: Endpoint } & Record<string, unknown>) {
     this.type = type
     this.id = id
-    this.parameters = parameters
+    this.endpoint = properties.endpoint
     this.#properties = properties
   }
 
@@ -42,49 +50,60 @@ export class TLSCredsObject implements UserObject {
   }
 }
 
+export class TLSClientCreds extends TLSCredsObject {
+  /** The same as in a URI. */
+  readonly parameters: TLSParameters
+
+  constructor(type: string, id: string, parameters: TLSParameters, properties: Record<string, unknown>) {
+    super(type, id, { ...properties, endpoint: 'client' })
+    this.parameters = parameters
+  }
+}
+
+export class TLSServerCreds extends TLSCredsObject {
+  readonly creds: TLSCreds
+
+  constructor(type: string, id: string, creds: TLSCreds, properties: Record<string, unknown>) {
+    super(type, id, { ...properties, endpoint: 'server' })
+    this.creds = creds
+  }
+}
+
 const common = { dir: required(string), endpoint: oneOf('client', 'server') }
 const x509Options = { ...common, 'verify-peer': boolean }
 const pskOptions = { ...common, username: string }
 
 registerObjectType({
-  name: 'tls-creds-x509',
+  name: X509,
   options: x509Options,
   settable: [],
   readable: [],
   create: async (id, options) => {
     const { dir, endpoint, 'verify-peer': verifyPeer = true } = options as Checked<typeof x509Options>
-    checkEndpoint(endpoint)
-    const { loadClientCreds } = await import('../io/tls-creds.ts')
+    const { loadClientCreds, loadServerCreds } = await import('../io/tls-creds.ts')
+    const properties = { dir, 'verify-peer': verifyPeer }
+    if (endpoint === 'server')
+      return new TLSServerCreds(X509, id, loadServerCreds(dir, { verifyPeer }), properties)
     loadClientCreds(dir, { verifyPeer })
-    const properties = { dir, endpoint: 'client', 'verify-peer': verifyPeer }
-    return new TLSCredsObject('tls-creds-x509', id, { certificates: dir, verifyPeer }, properties)
+    return new TLSClientCreds(X509, id, { certificates: dir, verifyPeer }, properties)
   }
 })
 
 registerObjectType({
-  name: 'tls-creds-psk',
+  name: PSK,
   options: pskOptions,
   settable: [],
   readable: [],
   create: async (id, options) => {
-    const { dir, endpoint, username = PSK_USERNAME } = options as Checked<typeof pskOptions>
-    checkEndpoint(endpoint)
-    const { loadClientPsk } = await import('../io/tls-psk.ts')
+    const { dir, endpoint, username } = options as Checked<typeof pskOptions>
+    const { loadClientPsk, loadServerPsk } = await import('../io/tls-psk.ts')
     const pskFile = path.join(dir, PSK_FILE)
-    loadClientPsk(pskFile, username)
-    return new TLSCredsObject(
-      'tls-creds-psk',
-      id,
-      { pskFile, username },
-      { dir, endpoint: 'client', username }
-    )
+    if (endpoint === 'server') {
+      if (username !== undefined) throw configError(`${id}: 'username' is for endpoint=client`)
+      return new TLSServerCreds(PSK, id, loadServerPsk(pskFile), { dir })
+    }
+    const user = username ?? PSK_USERNAME
+    loadClientPsk(pskFile, user)
+    return new TLSClientCreds(PSK, id, { pskFile, username: user }, { dir, username: user })
   }
 })
-
-/** @throws NBDError of kind `config` */
-function checkEndpoint(endpoint: string | undefined): void {
-  if (endpoint === 'server')
-    throw configError(
-      "endpoint=server is not known: a server's own credentials are given by --tls-creds FOLDER or --tls-psk FILE"
-    )
-}

@@ -90,12 +90,15 @@ void t.test(
         [node(',tls-creds=tls0'), /--blockdev: tls-creds: there is no object 'tls0'/],
         [
           [...object('iothread,id=io0'), ...node(',tls-creds=io0')],
-          /--blockdev: tls-creds: 'io0' is an object of type iothread, not tls-creds-x509 or -psk/
+          /--blockdev: tls-creds: 'io0' is an object of type iothread, not tls-creds-x509 or tls-creds-psk/
         ],
         [node(',tls-hostname=a.example'), /--blockdev: tls-hostname: 'tls-creds' is missing/],
         [[...object('tls-creds-x509,id=a'), ...node('')], /--object: 'dir' is missing/],
         [[...object('tls-creds-x509,id=a,dir=/no/such'), ...node('')], /cannot look into '\/no\/such'/],
-        [[...object(`tls-creds-x509,id=a,dir=${folder},endpoint=server`), ...node('')], /endpoint=server/],
+        [
+          [...object(`tls-creds-x509,id=a,dir=${folder},endpoint=server`), ...node(',tls-creds=a')],
+          /--blockdev: tls-creds: 'a' is for a server: a client needs endpoint=client/
+        ],
         [[...object(`tls-creds-x509,id=a,dir=${folder},endpoint=both`), ...node('')], /'both' is not/],
         [[...object(`tls-creds-psk,id=a,dir=${folder}`), ...node('')], /keys\.psk': no such file/],
         [
