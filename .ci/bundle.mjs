@@ -34,7 +34,10 @@ const OF_HELP = ['cliui', 'string-width']
 /** Node's own modules that many commands do without, and that bring dozens of others with them. */
 const SELDOM_USED = ['node:crypto', 'node:tls']
 
-/** They are loaded when something of them is first used. */
+/**
+ * They are loaded when something of them is first used. What an older Node does not have, in which this may be built, is not
+ * there; and nothing can be assigned to.
+ */
 const builtInLate = {
   name: 'built-in-late',
   setup({ onResolve, onLoad }) {

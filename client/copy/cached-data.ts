@@ -42,7 +42,13 @@ export class CachedData {
   /** Steps, by their offsets, that may have zeroes. @returns undefined when all of them may */
   #suspects(offset: number, length: number): Set<number> | undefined {
     const blocks = length - (length % this.#sparse)
-    if (blocks === 0 || !this.#cache.zeroStarts || !this.#cache.has(offset, length)) return undefined
+    if (
+      blocks === 0 ||
+      offset % this.#sparse !== 0 ||
+      !this.#cache.zeroStarts ||
+      !this.#cache.has(offset, length)
+    )
+      return undefined
     const starts = this.#cache.zeroStarts(offset, blocks, this.#sparse)
     return starts && new Set(starts.map((at) => at - (at % this.#step)))
   }

@@ -12,7 +12,7 @@ import { configError } from '../../shared/errors/nbd-error.ts'
 import { blockDeviceSectorSize, blockDeviceSize } from '../../shared/syscall/block-device.ts'
 import { BlockSamples, MIN_SAMPLED_BLOCK } from '../../shared/syscall/block-samples.ts'
 import type { Memory } from '../../shared/syscall/memory.ts'
-import { isCached } from '../../shared/syscall/page-cache.ts'
+import { isCached, isCachedExact } from '../../shared/syscall/page-cache.ts'
 import type { NBDExtent } from '../transmission/block-status.ts'
 import { failure, type Destination, type PageCache, type Source } from './endpoint.ts'
 
@@ -85,7 +85,8 @@ export class FileSource extends FileEndpoint implements Source {
   readonly kind = 'random'
   readonly size: number
   readonly cache: PageCache
-  #samples: BlockSamples | undefined
+  /** undefined: not made yet; null: there are none, or no more. */
+  #samples: BlockSamples | undefined | null = isCachedExact ? undefined : null
 
   constructor(name: string, fd: number, { lock = true }: { lock?: boolean } = {}) {
     super(name, fd, { readOnly: true, lock })
@@ -100,7 +101,7 @@ export class FileSource extends FileEndpoint implements Source {
 
   override async close(): Promise<void> {
     this.#samples?.close()
-    this.#samples = undefined
+    this.#samples = null
     await super.close()
   }
 
@@ -117,9 +118,20 @@ export class FileSource extends FileEndpoint implements Source {
 
   #zeroStarts(offset: number, length: number, block: number): number[] | undefined {
     if (block < MIN_SAMPLED_BLOCK || offset % block !== 0) return undefined
-    const samples = (this.#samples ??= new BlockSamples(block))
+    const samples = this.#samplesOf(block)
     const starts: number[] = []
-    return samples.zeroes(this.fd, offset, length, (at) => starts.push(at)) ? starts : undefined
+    return samples?.zeroes(this.fd, offset, length, (at) => starts.push(at)) ? starts : undefined
+  }
+
+  #samplesOf(block: number): BlockSamples | null {
+    if (this.#samples === null || this.#samples?.block === block) return this.#samples
+    this.#samples?.close()
+    try {
+      return (this.#samples = new BlockSamples(block))
+    } catch {
+      // All of the data can be looked at, too.
+      return (this.#samples = null)
+    }
   }
 
   async *extents(offset: number, length: number): AsyncGenerator<NBDExtent, void, undefined> {

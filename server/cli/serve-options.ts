@@ -1,6 +1,7 @@
 /** The options of `mqnbd serve`, with qemu-nbd's names and letters, and what they mean. */
 import type { ArgumentsCamelCase, Argv, InferredOptionTypes, Options } from 'yargs'
 import { parseInteger } from '../../shared/config/integer.ts'
+import { parseOptionText } from '../../shared/config/key-value.ts'
 import { configError } from '../../shared/errors/nbd-error.ts'
 import { parseSize } from '../../shared/config/size.ts'
 import { loadServerCreds, type TLSCreds } from '../../shared/io/tls-creds.ts'
@@ -16,7 +17,7 @@ import { NBD_MAX_BUFFER_SIZE } from '../../shared/protocol/limits.ts'
 import { MAX_TCP_PORT, MAX_VSOCK_PORT, NBD_DEFAULT_PORT } from '../../shared/protocol/uri.ts'
 import { VMADDR_CID_ANY } from '../../shared/syscall/vsock.ts'
 import type { ImageOptions } from '../../shared/block/open-image.ts'
-import { graphSteps } from './graph-steps.ts'
+import { GRAPH_OPTIONS, graphSteps } from './graph-steps.ts'
 import { activatedSockets } from '../listener/activation.ts'
 import type { ListenAddress } from '../listener/nbd-listener.ts'
 import type { TLSPolicy } from '../negotiation/tls-policy.ts'
@@ -257,7 +258,7 @@ export function tlsPolicy(args: ServeArguments, objects: ObjectTable): TLSPolicy
     return { creds: loadServerPsk(nonEmpty(tlsPsk, '--tls-psk: which file?')), required }
   if (tlsCreds !== undefined) {
     const named = nonEmpty(tlsCreds, '--tls-creds: which folder?')
-    const object = objects.list().find(({ id }) => id === named)
+    const object = objects.list().find(({ id, type }) => id === named && TLS_CREDS_TYPES.includes(type))
     const creds = object
       ? credsOf(object, verifyPeer)
       : loadServerCreds(named, { verifyPeer: verifyPeer ?? true })
@@ -270,12 +271,11 @@ export function tlsPolicy(args: ServeArguments, objects: ObjectTable): TLSPolicy
 /** @throws NBDError of kind `config` */
 function credsOf(object: UserObject, verifyPeer: boolean | undefined): TLSCreds {
   const { id, type } = object
-  if (verifyPeer !== undefined)
-    throw configError(`--tls-verify-peer: '${id}' is an object, and says that by verify-peer=on or off`)
-  if (object instanceof TLSServerCreds) return object.creds
-  if (TLS_CREDS_TYPES.includes(type))
+  if (!(object instanceof TLSServerCreds))
     throw configError(`--tls-creds: '${id}' is for a client: a server needs endpoint=server`)
-  throw configError(`--tls-creds: '${id}' is an object of type ${type}, not ${TLS_CREDS_TYPES.join(' or ')}`)
+  if (verifyPeer !== undefined)
+    throw configError(`--tls-verify-peer is for a folder: ${type} '${id}' says itself what it demands`)
+  return object.creds
 }
 
 /** Threads of an export that is bound to none: with `--export` it has one, as in QEMU. */
@@ -316,22 +316,31 @@ function nonEmpty(text: string, question: string): string {
 
 /** IMAGE is one way to say what to serve, the options of a graph are the other. @returns what is wrong */
 function misplaced(args: Partial<ServeArguments>): string | undefined {
-  const steps = graphSteps(process.argv)
+  if (args.image === '') return 'serve: which IMAGE?'
+  const graph = GRAPH_OPTIONS.find((option) => args[option] !== undefined && !goesWithImage(option))
   if (args.image !== undefined) {
-    const step = steps.find(({ option, value }) => option !== 'object' || !isTlsCreds(value))
-    return step && `serve: give either IMAGE or --${step.option}, not both`
+    if (graph === 'object') return 'serve: of objects only TLS credentials go with IMAGE'
+    return graph && `serve: give either IMAGE or --${graph}, not both`
   }
-  const [step] = steps
-  if (!step) return args.image ? undefined : 'serve: which IMAGE?'
+  if (graph === undefined) return 'serve: which IMAGE?'
   const alien = Object.entries(ofImage).find(([option]) => args[option as keyof ServeArguments])
-  return alien && `serve: --${alien[0]} goes with IMAGE; with --${step.option}, ${alien[1]}`
+  return alien && `serve: --${alien[0]} goes with IMAGE; with --${graph}, ${alien[1]}`
 }
 
-/** An object that is of use with IMAGE, too. */
-const isTlsCreds = (value: string): boolean =>
-  TLS_CREDS_TYPES.some((type) =>
-    value.split(',').some((member) => member === type || member === `qom-type=${type}`)
-  )
+/** Whether all that is given of an option is of use with IMAGE, too. */
+function goesWithImage(option: string): boolean {
+  const steps = graphSteps(process.argv).filter((step) => step.option === option)
+  return steps.length > 0 && steps.every(({ option, value }) => option === 'object' && isTlsCreds(value))
+}
+
+function isTlsCreds(value: string): boolean {
+  try {
+    const { 'qom-type': type } = parseOptionText(value, '--object', 'qom-type')
+    return typeof type === 'string' && TLS_CREDS_TYPES.includes(type)
+  } catch {
+    return false
+  }
+}
 
 /** Whoever passes sockets says where to listen. @returns what is wrong */
 function listensTwice(args: Partial<ServeArguments>): string | undefined {

@@ -21,19 +21,14 @@ const PSK_FILE = 'keys.psk'
 /** @see username in QEMU's TlsCredsPskProperties */
 const PSK_USERNAME = 'qemu'
 
-type Endpoint = 'client' | 'server'
-
-export class TLSCredsObject implements UserObject {
+class TLSCredsObject implements UserObject {
   readonly type: string
   readonly id: string
-  /** Of which end. */
-  readonly endpoint: Endpoint
   readonly #properties: Record<string, unknown>
 
-  constructor(type: string, id: string, properties: { endpoint: Endpoint } & Record<string, unknown>) {
+  constructor(type: string, id: string, properties: Record<string, unknown>) {
     this.type = type
     this.id = id
-    this.endpoint = properties.endpoint
     this.#properties = properties
   }
 

@@ -29,7 +29,7 @@ const SAMPLE = 8
 const WINDOW = 2 * 1024 * 1024
 
 export class BlockSamples {
-  readonly #block: number
+  readonly block: number
   readonly #count: number
   readonly #window: number
   readonly #pieces: IovecArray
@@ -44,7 +44,7 @@ export class BlockSamples {
    * @throws NBDError of kind `request` (EMFILE)
    */
   constructor(block: number) {
-    this.#block = block
+    this.block = block
     this.#count = WINDOW / block
     this.#pipe = createPipe()
     // Its place, for what is mapped later.
@@ -66,15 +66,15 @@ export class BlockSamples {
    */
   zeroes(fd: number, offset: number, length: number, found: (offset: number) => void): boolean {
     for (let at = offset; at < offset + length; at += WINDOW) {
-      const count = Math.min(this.#count, (offset + length - at) / this.#block)
+      const count = Math.min(this.#count, (offset + length - at) / this.block)
       if (!this.#take(fd, at, count)) return false
       for (let i = 0; i < count; i++)
-        if ((this.#words[2 * i]! | this.#words[2 * i + 1]!) === 0) found(at + i * this.#block)
+        if ((this.#words[2 * i]! | this.#words[2 * i + 1]!) === 0) found(at + i * this.block)
     }
     return true
   }
 
-  /** Gives everything back. */
+  /** Gives everything back, but for a window that was lost. */
   close(): void {
     if (!this.#lost) munmap(this.#window, WINDOW)
     closeFd(this.#pipe.readFd)
@@ -83,11 +83,11 @@ export class BlockSamples {
 
   #take(fd: number, offset: number, count: number): boolean {
     const flags = MAP_PRIVATE | MAP_FIXED | MAP_POPULATE
-    this.#lost ||= mmap(this.#window, count * this.#block, PROT_READ, flags, fd, offset) < 0
+    this.#lost ||= mmap(this.#window, count * this.block, PROT_READ, flags, fd, offset) < 0
     if (this.#lost) return false
     // What is in a pipe stays less than the 64 KiB that each has room for.
     const written = writev(this.#pipe.writeFd, this.#pieces.address, count)
-    if (written > 0) read(this.#pipe.readFd, this.#samples.address, written)
-    return written === count * SAMPLE
+    const taken = written > 0 ? read(this.#pipe.readFd, this.#samples.address, written) : 0
+    return taken === count * SAMPLE
   }
 }

@@ -20,7 +20,9 @@ const probe = Memory.allocate(16)
 
 // An old kernel answers ENOSYS, a container's seccomp filter often EPERM; one that knows the call sees that -1 is
 // no descriptor.
-const available = syscall(SYS_CACHESTAT, -1, range.address, stat.address, 0) === -1 && errno() === EBADF
+/** Whether `isCached` looks at every page. */
+export const isCachedExact =
+  syscall(SYS_CACHESTAT, -1, range.address, stat.address, 0) === -1 && errno() === EBADF
 
 /**
  * Whether a range of a file can be read without waiting for the disk. An answer of "yes" may be out of date
@@ -31,7 +33,7 @@ const available = syscall(SYS_CACHESTAT, -1, range.address, stat.address, 0) ===
  * @see cachestat(2)
  */
 export function isCached(fd: number, offset: number, length: number): boolean {
-  if (!available) {
+  if (!isCachedExact) {
     return (
       preadNowait(fd, probe.address, 1, offset) === 1 &&
       preadNowait(fd, probe.address, 1, offset + length - 1) === 1

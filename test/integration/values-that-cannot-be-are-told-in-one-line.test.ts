@@ -77,7 +77,7 @@ void t.test('command line - a socket, a pid file or an image without a name', as
     [[...serve, '-k', ''], /./],
     [[...serve, '--pid-file', ''], /./],
     [[...serve, '--tls-creds', ''], /which folder/],
-    [['serve', '', '-p', '0'], /image|''/i]
+    [['serve', '', '-p', '0'], /which IMAGE\?/]
   ]
   await allRefused(t, [], nameless, either)
 })

@@ -53,21 +53,33 @@ void t.test('certificates - verify-peer=off serves clients without one', require
   const ca = TestCA.make(t).server()
   const object = `tls-creds-x509,id=tls0,endpoint=server,verify-peer=off,dir=${ca.folder}`
   const { uri } = await Mqnbd.serve(t, ['memory:1M', '--object', object, '--tls-creds', 'tls0'])
+  for (const [mode, scheme] of [
+    ['off', 'nbd'],
+    ['on', 'nbd'],
+    ['require', 'nbds']
+  ] as const) {
+    const args = ['memory:1M', '--object', object, '--tls-creds', 'tls0', '--tls', mode]
+    t.match((await Mqnbd.serve(t, args)).uri, new RegExp(`^${scheme}\\+unix:`), mode)
+  }
   const disk = await connect(`${uri}&tls-certificates=${ca.with(t, 'ca-cert.pem')}&tls-hostname=localhost`)
   t.ok(disk.tls)
   await disk.close()
 })
 
-void t.test('pre-shared keys - the qemu user, and one with another key', requires('qemu-img'), async (t) => {
-  const dirs = [tempDir(t), tempDir(t)]
-  for (const [i, dir] of dirs.entries()) fs.writeFileSync(path.join(dir, 'keys.psk'), `qemu:${KEY}0${i}\n`)
-  const object = `tls-creds-psk,id=tls0,endpoint=server,dir=${dirs[0]}`
-  const { socket } = await Mqnbd.serve(t, ['memory:1M', `--object=${object}`, '--tls-creds=tls0'])
-  for (const [i, dir] of dirs.entries()) {
-    const { status } = await run(t, program('qemu-img'), info(socket!, `tls-creds-psk,dir=${dir}`))
-    t.equal(status, i)
+void t.test(
+  'pre-shared keys - the qemu user, and one with another key; as JSON',
+  requires('qemu-img'),
+  async (t) => {
+    const dirs = [tempDir(t), tempDir(t)]
+    for (const [i, dir] of dirs.entries()) fs.writeFileSync(path.join(dir, 'keys.psk'), `qemu:${KEY}0${i}\n`)
+    const json = JSON.stringify({ 'qom-type': 'tls-creds-psk', id: 'tls0', endpoint: 'server', dir: dirs[0] })
+    const { socket } = await Mqnbd.serve(t, ['memory:1M', `--object=${json}`, '--tls-creds=tls0'])
+    for (const [i, dir] of dirs.entries()) {
+      const { status } = await run(t, program('qemu-img'), info(socket!, `tls-creds-psk,dir=${dir}`))
+      t.equal(status, i)
+    }
   }
-})
+)
 
 void t.test('what cannot be is told in one line', requires('certtool'), async (t) => {
   const ca = TestCA.make(t).server().client()
@@ -85,7 +97,7 @@ void t.test('what cannot be is told in one line', requires('certtool'), async (t
       [[...server, '--tls-creds', 'tls1'], /cannot look into 'tls1': no such file/],
       [
         [...server, '--tls-creds', 'tls0', '--no-tls-verify-peer'],
-        /'tls0' is an object, .* verify-peer=on or off/
+        /--tls-verify-peer is for a folder: tls-creds-x509 'tls0' says itself/
       ],
       [[...server, ...server, '--tls-creds', 'tls0'], /--object: the id 'tls0' is taken/],
       [
@@ -99,7 +111,12 @@ void t.test('what cannot be is told in one line', requires('certtool'), async (t
     t,
     serve,
     [
-      [['--object', 'iothread,id=io0', '--tls-creds', 'io0'], /give either IMAGE or --object, not both/],
+      [
+        ['--object', 'iothread,id=io0', '--tls-creds', 'io0'],
+        /of objects only TLS credentials go with IMAGE/
+      ],
+      [['--object', 'tls-creds-x509'.repeat(2)], /of objects only TLS credentials go with IMAGE/],
+      [['--object.x=1'], /of objects only TLS credentials go with IMAGE/],
       [[...server, '--export', 'nbd,id=e,node-name=a'], /give either IMAGE or --export, not both/]
     ],
     2
@@ -108,12 +125,7 @@ void t.test('what cannot be is told in one line', requires('certtool'), async (t
   await allRefused(
     t,
     ['serve', '-k', path.join(tempDir(t), 's'), ...graph],
-    [
-      [
-        ['--object', 'iothread,id=io0', '--tls-creds', 'io0'],
-        /'io0' is an object of type iothread, not tls-creds-x509 or/
-      ]
-    ],
+    [[['--object', 'iothread,id=io0', '--tls-creds', 'io0'], /cannot look into 'io0': no such file/]],
     1
   )
 })

@@ -7,8 +7,13 @@ import { copy } from '../../../../client/copy/copy.ts'
 import type { PageCache } from '../../../../client/copy/endpoint.ts'
 import { FileSource } from '../../../../client/copy/file-endpoint.ts'
 import { zeroRuns } from '../../../../client/copy/zeroes.ts'
+import { declare } from '../../../../shared/syscall/libc.ts'
+import { Memory } from '../../../../shared/syscall/memory.ts'
 import { KiB, MiB } from '../../../helpers/files.ts'
 import { MemoryDestination, MemorySource } from './helpers.ts'
+
+const getrlimit = declare('int getrlimit(int resource, uintptr_t limits)')
+const setrlimit = declare('int setrlimit(int resource, uintptr_t limits)')
 
 const FD = 77
 
@@ -20,6 +25,27 @@ function cacheOf(bytes: Buffer, missing = Infinity): PageCache {
     has,
     read: (offset, length, { buffer }) =>
       has(offset, length) && bytes.copy(buffer, 0, offset, offset + length) === length
+  }
+}
+
+const RLIMIT_NOFILE = 7
+const limits = Memory.allocate(16)
+
+/** Runs something while this process can open nothing. */
+function withoutMoreFds<T>(run: () => T): T {
+  getrlimit(RLIMIT_NOFILE, limits.address)
+  const before = limits.buffer.readBigUInt64LE(0)
+  const next = fs.openSync('/dev/null', 'r')
+  fs.closeSync(next)
+  const set = (limit: bigint): void => {
+    limits.buffer.writeBigUInt64LE(limit, 0)
+    setrlimit(RLIMIT_NOFILE, limits.address)
+  }
+  set(BigInt(next))
+  try {
+    return run()
+  } finally {
+    set(before)
   }
 }
 
@@ -91,27 +117,43 @@ void t.test('CachedData - of a file, whose blocks may begin with zeroes and be d
   }
 })
 
-void t.test(
-  'CachedData - of a file that does not begin a block with zeroes, only that is read',
-  async (t) => {
-    const bytes = crypto.randomBytes(4 * MiB)
-    for (let at = 0; at < bytes.length; at += 4096) bytes[at] = 1
-    const file = path.join(t.testdir(), 'disk.img')
-    fs.writeFileSync(file, bytes)
-    const source = new FileSource(file, fs.openSync(file, 'r'))
-    const reads: number[] = []
-    const cache: PageCache = {
-      ...source.cache,
-      read: (offset, length, memory) => reads.push(offset) > 0 && source.cache.read(offset, length, memory)
-    }
-    const data = new CachedData(cache, 4096)
-    t.strictSame(data.runs({ offset: 0, length: bytes.length, zero: false }), [
-      { offset: 0, length: bytes.length, zero: false }
-    ])
-    t.strictSame(reads, [])
-    await source.close()
+void t.test('CachedData - of a file whose blocks do not begin with zeroes, no block is read', async (t) => {
+  const bytes = crypto.randomBytes(4 * MiB)
+  for (let at = 0; at < bytes.length; at += 4096) bytes[at] = 1
+  const file = path.join(t.testdir(), 'disk.img')
+  fs.writeFileSync(file, bytes)
+  const source = new FileSource(file, fs.openSync(file, 'r'))
+  const reads: number[] = []
+  const cache: PageCache = {
+    ...source.cache,
+    read: (offset, length, memory) => reads.push(offset) > 0 && source.cache.read(offset, length, memory)
   }
-)
+  const data = new CachedData(cache, 4096)
+  t.strictSame(data.runs({ offset: 0, length: bytes.length, zero: false }), [
+    { offset: 0, length: bytes.length, zero: false }
+  ])
+  t.strictSame(reads, [])
+  await source.close()
+})
+
+void t.test('CachedData - of a file, where there is no descriptor to be had for it', async (t) => {
+  const bytes = Buffer.concat([blocks('xx..xx'), Buffer.alloc(MiB)])
+  const file = path.join(t.testdir(), 'disk.img')
+  fs.writeFileSync(file, bytes)
+  const source = new FileSource(file, fs.openSync(file, 'r'))
+  const data = new CachedData(source.cache, 4096)
+  const runs = withoutMoreFds(() => data.runs({ offset: 0, length: bytes.length, zero: false }))
+  t.strictSame(
+    runs?.map(({ length, zero }) => [length, zero]),
+    [
+      [2 * 4096, false],
+      [2 * 4096, true],
+      [2 * 4096, false],
+      [MiB, true]
+    ]
+  )
+  await source.close()
+})
 
 void t.test('CachedData - nothing is told of a piece that is not all cached', (t) => {
   const bytes = crypto.randomBytes(MiB)
