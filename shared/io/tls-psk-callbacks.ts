@@ -5,7 +5,8 @@
  * @context its thread: one callback of each kind serves all of the thread's connections
  * @see SSL_CTX_set_psk_server_callback(3), SSL_CTX_set_psk_client_callback(3)
  */
-import { declareCallback } from '../syscall/libc.ts'
+import { atThreadEnd } from '../aio/thread-end.ts'
+import { declareCallback, releaseCallback } from '../syscall/libc.ts'
 import { copyTo } from '../syscall/memory.ts'
 import type { OpenSSL } from '../syscall/openssl.ts'
 import { keyBytes, type PreSharedKey, type TLSCreds } from './tls-creds.ts'
@@ -25,8 +26,13 @@ export function usePreSharedKeys(ssl: OpenSSL, context: number, creds: TLSCreds)
   const { keys, psk } = creds
   if (!keys && !psk) return
   contexts.set(context, new WeakRef(creds))
-  if (keys) ssl.SSL_CTX_set_psk_server_callback(context, (server ??= serverCallback(ssl)))
-  if (psk) ssl.SSL_CTX_set_psk_client_callback(context, (client ??= clientCallback(ssl)))
+  if (keys) ssl.SSL_CTX_set_psk_server_callback(context, (server ??= untilThreadEnd(serverCallback(ssl))))
+  if (psk) ssl.SSL_CTX_set_psk_client_callback(context, (client ??= untilThreadEnd(clientCallback(ssl))))
+}
+
+function untilThreadEnd(callback: number): number {
+  atThreadEnd(() => releaseCallback(callback))
+  return callback
 }
 
 /** The context is freed. */

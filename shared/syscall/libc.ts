@@ -51,15 +51,17 @@ export type TextCall = (...args: Argument[]) => string | null
 export const declareText = (prototype: string): TextCall => libc.func(prototype)
 
 /**
- * Lets C call a function of JavaScript, in this thread, while it calls C. koffi has room for 8192 of these in a process, and
- * does not take back those of threads that have ended.
+ * Lets C call a function of JavaScript, in this thread, while it calls C. koffi has room for 8192 of these in a process.
  *
  * @param prototype of what C calls; pointers are numbers, and text is decoded
  * @param callback must not throw
- * @returns its address, for good
+ * @returns its address, until `releaseCallback`, which koffi does not do by itself when the thread ends
  */
 export const declareCallback = (prototype: string, callback: (...args: never[]) => number): number =>
   Number(koffi.register(callback, koffi.pointer(koffi.proto(prototype))))
+
+/** C does not call it any more. @param address of `declareCallback`, in the same thread */
+export const releaseCallback = (address: number): void => koffi.unregister(BigInt(address))
 
 /** Memory that is none of JavaScript's. It must not be touched any more when it is unmapped. */
 export const viewMemory = (address: number, length: number): ArrayBuffer =>
