@@ -139,6 +139,7 @@ export const serveOptions = {
     describe: 'Only serve clients whose certificate ca-cert.pem has signed'
   },
   persistent: { alias: 't', type: 'boolean', describe: 'Go on when the last client has gone' },
+  fork: { type: 'boolean', describe: 'Go on in the background when ready; the command ends then' },
   iothreads: {
     type: 'string',
     requiresArg: true,
@@ -345,7 +346,9 @@ function isTlsCreds(value: string): boolean {
 /** Whoever passes sockets says where to listen. @returns what is wrong */
 function listensTwice(args: Partial<ServeArguments>): string | undefined {
   const given = (['bind', 'port', 'socket', 'vsock'] as const).find((option) => args[option] !== undefined)
-  if (given === undefined || activatedSockets() === 0) return undefined
+  if (activatedSockets() === 0) return undefined
+  if (args.fork) return 'serve: --fork cannot be given where a socket to listen on is passed (LISTEN_FDS)'
+  if (given === undefined) return undefined
   return `serve: --${given} cannot be given where a socket to listen on is passed (LISTEN_FDS)`
 }
 

@@ -14,6 +14,7 @@ import { takeActivatedSockets } from '../listener/activation.ts'
 import type { ListenAddress, NBDListener } from '../listener/nbd-listener.ts'
 import type { TLSPolicy } from '../negotiation/tls-policy.ts'
 import { NBDServer, type ExportOptions } from '../nbd-server.ts'
+import { inBackground, leaveForeground, startInBackground } from './background.ts'
 import { graphSteps } from './graph-steps.ts'
 import { Graph } from './serve-graph.ts'
 import {
@@ -40,6 +41,7 @@ const IMPATIENCE_MS = 1000
  * @throws NBDError of kind `config` when it could not start; nothing is left behind then
  */
 export async function serve(args: ServeArguments): Promise<number> {
+  if (args.fork && !inBackground) return startInBackground()
   setLogLevel(args.logLevel)
   // A write beyond the limit on the size of files is that request's error, and no reason to end. Node ignores the signal
   // anyway; what is preloaded into the process may not.
@@ -59,6 +61,7 @@ export async function serve(args: ServeArguments): Promise<number> {
     // Whoever passes a socket knows where it is; and standard output may be for what its client prints.
     if (listener) process.stdout.write(readyLines(exports, address, listener, tls?.required ?? false))
     else log.info({ sockets: passed.length }, 'listening on what was passed')
+    if (inBackground) leaveForeground()
     return await ended
   } finally {
     await server.close(SHUTDOWN_TIMEOUT_MS)
