@@ -89,7 +89,7 @@ void t.test('--object, --blockdev, --export - do not go with IMAGE and its optio
     t,
     ['serve', '-p', '0'],
     [
-      [['memory:1M', '--object', 'iothread,id=io0'], /either IMAGE or --object/],
+      [['memory:1M', '--object', 'iothread,id=io0'], /of objects only TLS credentials go with IMAGE/],
       [['memory:1M', ...exported], /either IMAGE or --export/],
       [[...mem, '-r'], /--read-only goes with IMAGE; .*read-only=on/],
       [[...mem, '-x', 'name'], /--export-name goes with IMAGE; .*name=/],
