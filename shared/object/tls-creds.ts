@@ -1,6 +1,7 @@
 /**
  * `--object tls-creds-x509,id=tls0,dir=FOLDER` and `tls-creds-psk`: what a client brings to TLS, and demands of the server; or,
- * with `endpoint=server`, what a server does. What is wrong with the files is told when the object is made, and not by its first connection.
+ * with `endpoint=server`, what a server does. What is wrong with the files is told when the object is made, and not by its first
+ * connection.
  *
  * @see QEMU crypto/tlscredsx509.c, crypto/tlscredspsk.c
  */

@@ -8,10 +8,9 @@ import { closeFd } from './fd.ts'
 import { IovecArray, wordsOf } from './iovec.ts'
 import { declare } from './libc.ts'
 import { Memory } from './memory.ts'
+import { mmap, munmap } from './mmap.ts'
 import { createPipe } from './pipe.ts'
 
-const mmap = declare('int64_t mmap(uintptr_t at, size_t length, int prot, int flags, int fd, int64_t offset)')
-const munmap = declare('int munmap(uintptr_t address, size_t length)')
 const writev = declare('int64_t writev(int fd, uintptr_t iov, int count)')
 const read = declare('int64_t read(int fd, uintptr_t buf, size_t count)')
 

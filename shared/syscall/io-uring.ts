@@ -8,6 +8,7 @@ import { closeFd } from './fd.ts'
 import { wordsOf } from './iovec.ts'
 import { declare, EAGAIN, EBUSY, EINTR, EINVAL, errno, viewMemory } from './libc.ts'
 import { Memory } from './memory.ts'
+import { mmap, munmap } from './mmap.ts'
 
 // glibc has no wrappers; the numbers are the same on every architecture.
 const setup = declare('int64_t syscall(int64_t number, uint32_t entries, uintptr_t params)')
@@ -17,8 +18,6 @@ const enter = declare(
 const register = declare(
   'int64_t syscall(int64_t number, int fd, uint32_t operation, uintptr_t argument, uint32_t count)'
 )
-const mmap = declare('int64_t mmap(uintptr_t at, size_t length, int prot, int flags, int fd, int64_t offset)')
-const munmap = declare('int munmap(uintptr_t address, size_t length)')
 const SYS_IO_URING_SETUP = 425
 const SYS_IO_URING_ENTER = 426
 const SYS_IO_URING_REGISTER = 427
