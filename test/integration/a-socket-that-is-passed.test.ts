@@ -75,7 +75,8 @@ void t.test('activation - what cannot be', async (t) => {
   await Promise.all([
     refused([unix.fd], ['-k', path.join(dir, 'k')], {}, 2, /--socket cannot be given.*LISTEN_FDS/),
     refused([unix.fd], ['-p', '10809'], {}, 2, /--port cannot be given.*LISTEN_FDS/),
-    refused([unix.fd], ['-b', 'localhost'], {}, 2, /--bind cannot be given.*LISTEN_FDS/)
+    refused([unix.fd], ['-b', 'localhost'], {}, 2, /--bind cannot be given.*LISTEN_FDS/),
+    refused([unix.fd], ['--fork'], {}, 2, /--fork cannot be given.*LISTEN_FDS/)
   ])
   await Promise.all([
     refused([unix.fd, file], [], {}, 1, /descriptor 4 is not a listening TCP or Unix socket/),

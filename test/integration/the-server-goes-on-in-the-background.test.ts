@@ -77,23 +77,34 @@ void t.test('--fork - a server that cannot start says why, by the command', asyn
   t.same(fs.readdirSync(folder), [])
 })
 
-void t.test('--fork - who gives up waiting leaves no server behind', async (t) => {
+/** A command whose server is not ready, and will not be. */
+async function waiting(t: Test): Promise<{ command: Launched; pid: number }> {
   const folder = tempDir(t)
-  // It is not ready before that has answered.
   const socket = path.join(folder, 'silent')
   const silent = net.createServer().listen(socket)
   t.teardown(() => silent.close())
   const connected = new Promise<void>((resolve) => silent.once('connection', () => resolve()))
   const origin = `nbd+unix:///?socket=${socket}`
-  const command = new Launched(t, process.execPath, [
-    ...[MQNBD, 'serve', origin, '--fork', '-k', path.join(folder, 's')]
-  ])
+  const args = [MQNBD, 'serve', origin, '--fork', '-k', path.join(folder, 's')]
+  const command = new Launched(t, process.execPath, args)
   await within('the server', connected)
   const children = fs.readFileSync(`/proc/${command.pid}/task/${command.pid}/children`, 'utf8')
   const pid = Number(children.trim())
   t.ok(isAlive(pid))
   t.teardown(() => isAlive(pid) && process.kill(pid, 'SIGKILL'))
+  return { command, pid }
+}
+
+void t.test('--fork - who gives up waiting leaves no server behind', async (t) => {
+  const { command, pid } = await waiting(t)
   command.child.kill('SIGINT')
   await command.exit
   await gone(pid)
+})
+
+void t.test('--fork - a server that is killed before it is ready', async (t) => {
+  const { command, pid } = await waiting(t)
+  process.kill(pid, 'SIGKILL')
+  t.match(await command.exit, { status: 1 })
+  t.equal(command.stderr, 'mqnbd: --fork: SIGKILL has ended the server\n')
 })
