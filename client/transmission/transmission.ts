@@ -170,6 +170,7 @@ export class Transmission {
       this.#fail(error)
     }
     await this.#leave()
+    this.#reader.delete()
     this.#error ??= new NBDError('transport', 'the connection was closed')
     this.#beginSharing?.()
     this.#table.abandonAll(this.#error)

@@ -107,6 +107,7 @@ export class ReceiveLoop {
     if (this.#error === undefined) yield* writer.drain()
     this.#polling.batchDone(false)
     this.#inFlight.delete()
+    this.#reader.delete()
     this.#beginSharing?.resolve({ fd: -1 })
     if (this.#error && this.#isFirst && !this.#stopped) throw this.#error
   }

@@ -17,6 +17,7 @@ import { recv } from '../syscall/socket.ts'
 import { QIO_CHANNEL_ERR_BLOCK, type IOVec } from './channel.ts'
 import { probeReadable } from './readable-probe.ts'
 import { receiveWindow, WINDOW_OFFSET, type ReceiveWindow } from './receive-window.ts'
+import { SetAside } from './set-aside.ts'
 import { closedError, transportError } from './transport-errors.ts'
 
 export class SocketReader {
@@ -32,7 +33,7 @@ export class SocketReader {
   #filledStart = 0
   #filledEnd = 0
   /** Received, and not taken by whoever waited: what the next `readv` gets first. */
-  #aside: Buffer | undefined
+  readonly #aside = new SetAside()
   #waiting: Coroutine<unknown> | undefined
   /** Whether node:net reads. */
   #reading = false
@@ -83,7 +84,7 @@ export class SocketReader {
     // In the place where they are.
     if (this.#filledEnd > this.#filledStart)
       return this.#takeFilled(this.#window.memory.buffer, this.#filledStart, this.#filledStart + length)
-    if (this.#aside) return this.#skipAside(this.#aside, length)
+    if (this.#aside.length > 0) return this.#aside.skip(length)
     if (this.#error) throw this.#error
     if (this.#ended || this.#socket.destroyed) return 0
     return this.#received((this.#drain ??= new Drain()).drop(this.#fd, length))
@@ -93,7 +94,7 @@ export class SocketReader {
   *readvFds({ memory, start, end }: IOVec): CoroutineFn<{ n: number; fds: number[] }> {
     for (;;) {
       if (this.#closed) throw closedError()
-      if (this.#aside) return { n: this.#takeAside(memory.buffer, start, end), fds: [] }
+      if (this.#aside.length > 0) return { n: this.#aside.take(memory.buffer, start, end), fds: [] }
       if (this.#error) throw this.#error
       if (this.#ended || this.#socket.destroyed) return { n: 0, fds: [] }
       const result = recvWithFds(this.#fd, memory.address + start, end - start)
@@ -108,7 +109,7 @@ export class SocketReader {
     if (this.#waiting) throw bugError('two coroutines read one channel')
     // Also for who was woken and has not read: what comes later must not overtake it.
     if (this.#filledEnd > this.#filledStart) return
-    if (this.#aside || this.#ended || this.#error || this.#closed) return
+    if (this.#aside.length > 0 || this.#ended || this.#error || this.#closed) return
     this.#waiting = co
     if (!this.#reading) {
       this.#reading = true
@@ -119,9 +120,7 @@ export class SocketReader {
 
   /** Takes away what was received and not read. */
   takeReceived(): Buffer {
-    const aside = this.#aside ?? Buffer.alloc(0)
-    this.#aside = undefined
-    return aside
+    return this.#aside.takeAll()
   }
 
   /** node:net has read `n` bytes into the window. @returns whether it is to go on */
@@ -135,12 +134,11 @@ export class SocketReader {
     context.leaveHandler()
     // Nobody has waited, or not for that.
     if (this.#filledEnd > this.#filledStart) {
-      const rest = Buffer.from(this.#window.memory.buffer.subarray(this.#filledStart, this.#filledEnd))
-      this.#aside = this.#aside ? Buffer.concat([this.#aside, rest]) : rest
+      this.#aside.putBehind(this.#window.memory.buffer, this.#filledStart, this.#filledEnd)
       this.#filledStart = this.#filledEnd = 0
     }
     // A view among several reads for whoever waits, and no more: the next bytes may be another's.
-    this.#reading &&= this.#waiting !== undefined || !(this.#shares || this.#aside)
+    this.#reading &&= this.#waiting !== undefined || !(this.#shares || this.#aside.length > 0)
     return this.#reading
   }
 
@@ -168,7 +166,7 @@ export class SocketReader {
     this.#drain?.close()
     this.#drain = undefined
     this.#stopReading()
-    this.#aside = undefined
+    this.#aside.clear()
     this.#filledStart = this.#filledEnd = 0
     this.#wake()
   }
@@ -176,7 +174,7 @@ export class SocketReader {
   /** @returns bytes, 0 at the end of the stream, or QIO_CHANNEL_ERR_BLOCK */
   #read(buffer: Buffer, address: number, start: number, end: number): number {
     if (this.#filledEnd > this.#filledStart) return this.#takeFilled(buffer, start, end)
-    if (this.#aside) return this.#takeAside(buffer, start, end)
+    if (this.#aside.length > 0) return this.#aside.take(buffer, start, end)
     if (this.#error) throw this.#error
     if (this.#ended || this.#socket.destroyed) return 0
     return this.#received(recv(this.#fd, address + start, end - start))
@@ -198,22 +196,8 @@ export class SocketReader {
       from.copy(buffer, start, this.#filledStart, this.#filledStart + n)
     }
     // What is left must not stay there: others of this thread may receive before it is asked for.
-    if (this.#filledStart + n < this.#filledEnd) {
-      this.#aside = Buffer.from(from.subarray(this.#filledStart + n, this.#filledEnd))
-    }
+    this.#aside.putBehind(from, this.#filledStart + n, this.#filledEnd)
     this.#filledStart = this.#filledEnd = 0
-    return n
-  }
-
-  #takeAside(buffer: Buffer, start: number, end: number): number {
-    const aside = this.#aside!
-    aside.copy(buffer, start, 0, end - start)
-    return this.#skipAside(aside, end - start)
-  }
-
-  #skipAside(aside: Buffer, length: number): number {
-    const n = Math.min(aside.length, length)
-    this.#aside = n === aside.length ? undefined : aside.subarray(n)
     return n
   }
 

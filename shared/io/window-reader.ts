@@ -10,6 +10,7 @@ import { Memory } from '../syscall/memory.ts'
 import { QIO_CHANNEL_ERR_BLOCK, type IOVec, type QIOChannel } from './channel.ts'
 import { MessageWait } from './message-wait.ts'
 import { BEGINNING, receiveWindow, WINDOW_OFFSET, WINDOW_SIZE } from './receive-window.ts'
+import { SetAside } from './set-aside.ts'
 
 /** What `discard` reads at a time. */
 const DISCARD_SIZE = 64 * 1024
@@ -25,7 +26,7 @@ export class WindowReader {
   readonly channel: QIOChannel
   readonly #iov: [IOVec] = [{ memory: this.window.memory, start: 0, end: 0 }]
   /** Given back: what the next reader gets first. */
-  #aside: Buffer | undefined
+  readonly #aside = new SetAside()
   /** The last receive brought much, so there is likely more: worth a system call before waiting. */
   #tryFirst = false
   /** Bytes that the next receive brings at the most. */
@@ -55,9 +56,9 @@ export class WindowReader {
    */
   *receive(all = false): CoroutineFn<number> {
     const { window } = this
-    if (this.#aside) {
-      const taken = this.#takeAside(this.#aside)
-      if (!all || this.#aside || this.#ended) return taken
+    if (this.hasUnread) {
+      const taken = this.#takeAside()
+      if (!all || this.hasUnread || this.#ended) return taken
       window.makeRoom()
       const more = Math.max(this.#readv(window.end), 0)
       window.end += more
@@ -77,11 +78,9 @@ export class WindowReader {
     const n = this.#readv(WINDOW_OFFSET)
     if (n === QIO_CHANNEL_ERR_BLOCK) return WOKEN
     if (n === 0) return 0
-    const kept = this.#aside as Buffer | undefined
-    this.#aside = undefined
-    window.start = WINDOW_OFFSET - (kept?.length ?? 0)
+    window.start = WINDOW_OFFSET - this.#aside.length
     window.end = WINDOW_OFFSET + n
-    kept?.copy(window.memory.buffer, window.start)
+    this.#aside.take(window.memory.buffer, window.start, WINDOW_OFFSET)
     return n
   }
 
@@ -94,7 +93,7 @@ export class WindowReader {
    */
   receiveNow(least = WINDOW_SIZE): number {
     const { window } = this
-    if (this.#aside) return this.#takeAside(this.#aside)
+    if (this.hasUnread) return this.#takeAside()
     if (this.#ended) return 0
     window.makeRoom(least)
     const n = this.#readv(window.end)
@@ -138,28 +137,28 @@ export class WindowReader {
   /** Gives the unconsumed bytes of the window back; the next reader gets them first. */
   unread(): void {
     const { memory, start, end } = this.window
-    if (end > start) {
-      const rest = Buffer.from(memory.buffer.subarray(start, end))
-      this.#aside = this.#aside ? Buffer.concat([rest, this.#aside]) : rest
-    }
+    this.#aside.putBefore(memory.buffer, start, end)
     this.window.clear()
   }
 
   /** Something was given back, and not taken yet: `receive` does not wait. */
   get hasUnread(): boolean {
-    return this.#aside !== undefined
+    return this.#aside.length > 0
   }
 
   /** Takes away what was given back, for a reader elsewhere. */
   takeUnread(): Buffer {
-    const aside = this.#aside ?? Buffer.alloc(0)
-    this.#aside = undefined
-    return aside
+    return this.#aside.takeAll()
   }
 
   /** What another reader has received, and not consumed: comes first here. */
   putUnread(bytes: Buffer): void {
-    if (bytes.length > 0) this.#aside = this.#aside ? Buffer.concat([bytes, this.#aside]) : bytes
+    this.#aside.putBefore(bytes, 0, bytes.length)
+  }
+
+  /** Drops what was given back. Nothing is read any more. */
+  delete(): void {
+    this.#aside.clear()
   }
 
   /**
@@ -171,12 +170,7 @@ export class WindowReader {
    * @see qio_channel_readv_all_eof
    */
   *readAllEof(memory: Memory, start: number, end: number): CoroutineFn<boolean> {
-    const aside = this.#aside
-    let at = start
-    if (aside) {
-      at += aside.copy(memory.buffer, start, 0, Math.min(aside.length, end - start))
-      this.#aside = at - start === aside.length ? undefined : aside.subarray(at - start)
-    }
+    let at = start + this.#aside.take(memory.buffer, start, end)
     while (at < end) {
       const n = this.#ended ? 0 : this.channel.readv([{ memory, start: at, end }])
       if (n === QIO_CHANNEL_ERR_BLOCK) {
@@ -209,20 +203,14 @@ export class WindowReader {
    * @throws NBDError of kind `transport`
    */
   readNow(memory: Memory, start: number, end: number): number {
-    const aside = this.#aside
-    if (!aside) return this.#ended ? 0 : this.channel.readv([{ memory, start, end }])
-    const n = aside.copy(memory.buffer, start, 0, Math.min(aside.length, end - start))
-    this.#aside = n === aside.length ? undefined : aside.subarray(n)
-    return n
+    if (this.hasUnread) return this.#aside.take(memory.buffer, start, end)
+    return this.#ended ? 0 : this.channel.readv([{ memory, start, end }])
   }
 
   /** As `readNow`, of up to `length` bytes that nobody wants. @throws NBDError of kind `transport` */
   dropNow(length: number): number {
-    const aside = this.#aside
-    if (!aside) return this.#ended ? 0 : this.channel.drop(length)
-    const n = Math.min(aside.length, length)
-    this.#aside = n === aside.length ? undefined : aside.subarray(n)
-    return n
+    if (this.hasUnread) return this.#aside.skip(length)
+    return this.#ended ? 0 : this.channel.drop(length)
   }
 
   /** As `readAllEof`, and the end of the stream is an error. @see qio_channel_readv_all */
@@ -246,13 +234,11 @@ export class WindowReader {
     this.channel.wakeRead()
   }
 
-  #takeAside(aside: Buffer): number {
+  #takeAside(): number {
     const { window } = this
-    this.#aside = undefined
     window.makeRoom()
-    const n = aside.copy(window.memory.buffer, window.end, 0, WINDOW_SIZE)
+    const n = this.#aside.take(window.memory.buffer, window.end, window.end + WINDOW_SIZE)
     window.end += n
-    if (n < aside.length) this.#aside = aside.subarray(n)
     return n
   }
 

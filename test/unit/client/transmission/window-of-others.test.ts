@@ -3,6 +3,7 @@ import { BufferTarget } from '../../../../client/transmission/read-target.ts'
 import { Transmission } from '../../../../client/transmission/transmission.ts'
 import { SharedConnection } from '../../../../client/sharing/shared-connection.ts'
 import { NBDError } from '../../../../shared/errors/nbd-error.ts'
+import { giveMemory, keptMemory, takeMemory } from '../../../../shared/io/memory-pool.ts'
 import { receiveWindow } from '../../../../shared/io/receive-window.ts'
 import { WindowReader } from '../../../../shared/io/window-reader.ts'
 import { Memory } from '../../../../shared/syscall/memory.ts'
@@ -70,3 +71,17 @@ void t.test('Transmission - whoever joins what is broken leaves the window to it
   await view.close()
   first.leave()
 })
+
+void t.test(
+  'Transmission - the beginning of a reply that never comes is given back at the end',
+  async (t) => {
+    giveMemory(takeMemory(1))
+    const kept = keptMemory()
+    const { peer, ended } = await running(t)
+    peer.write(simpleReply(1n).subarray(0, 10))
+    await waitFor('the beginning to be set aside', () => keptMemory() < kept)
+    peer.end()
+    await ended
+    t.equal(keptMemory(), kept)
+  }
+)

@@ -10,6 +10,7 @@ import { Coroutine, type CoroutineFn } from '../../../../shared/coroutine/corout
 import { NBDError } from '../../../../shared/errors/nbd-error.ts'
 import { iovLength, QIO_CHANNEL_ERR_BLOCK, QIOChannel, type IOVec } from '../../../../shared/io/channel.ts'
 import type { QIOChannelSocket } from '../../../../shared/io/channel-socket.ts'
+import { giveMemory, keptMemory, takeMemory } from '../../../../shared/io/memory-pool.ts'
 import { WindowReader } from '../../../../shared/io/window-reader.ts'
 import { closeFd } from '../../../../shared/syscall/fd.ts'
 import { Memory } from '../../../../shared/syscall/memory.ts'
@@ -311,3 +312,17 @@ void t.test('ReceiveLoop - a client that never lets it wait does not keep others
   t.strictSame(order, ['others', 'end'])
   t.equal(state.counters.requests, 4000)
 })
+
+void t.test(
+  'ReceiveLoop - the beginning of a request that never comes is given back at the end',
+  async (t) => {
+    giveMemory(takeMemory(1))
+    const kept = keptMemory()
+    const { loop, ended, send } = await serve(t)
+    send(request({ type: NBD_CMD_FLUSH }).subarray(0, 10))
+    await waitFor('the beginning to be set aside', () => keptMemory() < kept)
+    loop.stop()
+    await ended
+    t.equal(keptMemory(), kept)
+  }
+)
