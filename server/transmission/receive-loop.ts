@@ -19,6 +19,7 @@ import type { ConnectionState } from './connection-state.ts'
 import { ReplyWriter } from './reply-writer.ts'
 import { MAX_BATCH_MS, nextTurn, RequestBatch } from './request-batch.ts'
 import { requestForm } from './request-form.ts'
+import { RequestGathering } from './request-gathering.ts'
 import { RequestPolling } from './request-polling.ts'
 import { RequestsInFlight } from './requests-in-flight.ts'
 import type { Transmission } from './transmission.ts'
@@ -42,6 +43,7 @@ export class ReceiveLoop {
   readonly #inFlight: RequestsInFlight
   readonly #batch: RequestBatch
   readonly #polling: RequestPolling
+  readonly #gathering: RequestGathering
   #stopped = false
   #aborted = false
   #error: Error | undefined
@@ -69,6 +71,7 @@ export class ReceiveLoop {
     const writer = new ReplyWriter(channel, (error) => this.#fail(error))
     this.#transmission = { exp, mode, contexts, writer, isBroken: () => state.broken }
     this.#polling = new RequestPolling(reader)
+    this.#gathering = new RequestGathering(reader, requestForm(negotiated.mode).size)
     this.#inFlight = new RequestsInFlight(this.#transmission, state)
     this.#batch = new RequestBatch({
       transmission: this.#transmission,
@@ -165,12 +168,13 @@ export class ReceiveLoop {
       if (!this.#goesOn) return
       if (this.#beginSharing && this.#turns.here) yield* this.#startSharing()
       const { hasMore } = this.#reader
-      if ((hasMore || this.#polling.found) && performance.now() - this.#turnBegan > MAX_BATCH_MS) {
+      const hadNoWait = hasMore || this.#polling.found || this.#gathering.found
+      if (hadNoWait && performance.now() - this.#turnBegan > MAX_BATCH_MS) {
         this.#reader.unread()
         yield* nextTurn()
         this.#turnBegan = performance.now()
       }
-      if (!this.#polling.poll()) {
+      if (!this.#gather() && !this.#polling.poll()) {
         const n = yield* this.#reader.receive(this.#turns.wantsAll)
         if (!hasMore) this.#turnBegan = performance.now()
         this.#polling.waited()
@@ -189,16 +193,23 @@ export class ReceiveLoop {
         gate.leave()
       }
       writer.flush()
-      this.#polling.batchDone(pause === undefined && this.#isAlone)
+      const isQuiet = pause === undefined && this.#isQuiet
+      this.#gathering.batchDone(isQuiet, this.#batch.requests, this.#batch.bytes)
+      this.#polling.batchDone(isQuiet && this.#batch.requests === 1)
       if (pause) yield* pause()
     }
   }
 
-  /** The last batch was of one request, all that there was, and the next can be looked for. */
-  get #isAlone(): boolean {
-    if (this.#batch.requests !== 1 || this.#inFlight.count > 0 || this.#turns.shared) return false
+  /** The last batch was all that there was, and nothing of it is left to be done. */
+  get #isQuiet(): boolean {
+    if (this.#inFlight.count > 0 || this.#turns.shared) return false
     const { window, canPoll } = this.#reader
     return canPoll && window.length === 0 && !this.#transmission.writer.blocked
+  }
+
+  /** What is there already is not slept for. */
+  #gather(): boolean {
+    return !this.#reader.hasMore && !this.#reader.hasUnread && this.#gathering.gather()
   }
 
   /** Ends the connection in all threads. Those that only see its end have nothing to tell. */

@@ -94,6 +94,11 @@ export class RequestBatch {
     return this.#requests
   }
 
+  /** Of payload, in the last batch. */
+  get bytes(): number {
+    return this.#bytes
+  }
+
   /**
    * Takes the requests that are in the window, and counts them.
    *

@@ -14,7 +14,14 @@ import { Coroutine, type CoroutineFn } from '../coroutine/coroutine.ts'
 import { bugError, NBDError } from '../errors/nbd-error.ts'
 import { errnoOf, reason } from '../errors/system-error.ts'
 import { duplicateFd } from '../syscall/fd.ts'
-import { AF_UNIX, setSendBuffer, setTcpCork, shutdownSocket, socketFamily } from '../syscall/socket.ts'
+import {
+  AF_UNIX,
+  setSendBuffer,
+  setTcpCork,
+  shutdownSocket,
+  socketFamily,
+  unreadByPeer
+} from '../syscall/socket.ts'
 import {
   QIOChannel,
   type IOCondition,
@@ -162,6 +169,10 @@ export class QIOChannelSocket extends QIOChannel {
 
   readv(iov: readonly IOVec[]): number {
     return this.#in.readv(iov)
+  }
+
+  override unreadByPeer(): number {
+    return this.features.has('fd-pass') ? unreadByPeer(this.#fd) : 0
   }
 
   override drop(length: number): number {

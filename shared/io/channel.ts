@@ -67,6 +67,11 @@ export abstract class QIOChannel {
    */
   abstract writev(iov: readonly IOVec[], more?: boolean): number
 
+  /** About so many bytes were sent that the peer has not received; 0 where the system does not tell. */
+  unreadByPeer(): number {
+    return 0
+  }
+
   /**
    * Suspends the current coroutine, in its own context, until the channel has bytes or is at its end (`in`), or has room
    * (`out`), or `wakeRead`, `shutdown` or `close` was called.

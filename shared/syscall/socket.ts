@@ -13,6 +13,7 @@ const send_ = declare('int64_t send(int fd, uintptr_t buf, size_t length, int fl
 const sendmsg_ = declare('int64_t sendmsg(int fd, uintptr_t message, int flags)')
 const getsockopt = declare('int getsockopt(int fd, int level, int name, uintptr_t value, uintptr_t length)')
 const shutdown_ = declare('int shutdown(int fd, int how)')
+const ioctl = declare('int ioctl(int fd, unsigned long request, uintptr_t argument)')
 const sendfile_ = declare('int64_t sendfile(int out, int in, uintptr_t offset, size_t count)')
 
 const MSG_PEEK = 0x02
@@ -34,7 +35,7 @@ export function recv(fd: number, address: number, length: number): number {
   }
 }
 
-const scratch = Memory.allocate(1)
+const scratch = Memory.allocate(4)
 
 /**
  * Whether there is something to receive, which stays where it is.
@@ -50,6 +51,16 @@ export function peek(fd: number): number {
     if (e !== EINTR) return -e
   }
 }
+
+const SIOCOUTQ = 0x5411
+
+/**
+ * What a Unix socket's peer has not received of what was sent, in bytes of the kernel's, which count what keeps them, too.
+ *
+ * @see unix(7), SIOCOUTQ
+ */
+export const unreadByPeer = (fd: number): number =>
+  ioctl(fd, SIOCOUTQ, scratch.address) < 0 ? 0 : scratch.buffer.readInt32LE(0)
 
 /** @see send(2) */
 export function send(fd: number, address: number, length: number, flags = 0): number {

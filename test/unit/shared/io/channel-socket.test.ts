@@ -310,3 +310,17 @@ void t.test('channel - 1,000 of them leave no descriptor behind, however they en
   await waitFor('the sockets to be closed', () => openSockets(process.pid) <= before)
   t.pass()
 })
+
+void t.test(
+  'unreadByPeer - is what a Unix socket holds for the peer, and nothing when that has read it',
+  async (t) => {
+    const { channel, peer } = await channelPair(t)
+    t.equal(channel.unreadByPeer(), 0)
+    peer.pause()
+    const memory = Memory.allocate(16 * 1024)
+    t.equal(channel.writev([{ memory, start: 0, end: memory.length }]), memory.length)
+    t.ok(channel.unreadByPeer() >= memory.length, `${channel.unreadByPeer()} bytes`)
+    peer.resume()
+    await waitFor('the peer to read', () => channel.unreadByPeer() === 0)
+  }
+)
