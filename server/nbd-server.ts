@@ -28,6 +28,7 @@ export interface NBDServerOptions {
   iothreads?: number | undefined
   /** Connections at a time; further ones wait for their turn. 0 or absent: any number. */
   maxConnections?: number | undefined
+  /** For a client to choose an export. 0: any time. Absent: 10 s. */
   handshakeTimeoutMs?: number | undefined
   /** Payload that one connection may have in flight, in requests and in replies not yet sent. Absent: 64 MiB. */
   maxInFlightBytes?: number | undefined

@@ -67,6 +67,11 @@ export class Graph {
     }
   }
 
+  /** Opens a node that is exported under no name of its own. @throws NBDError of kind `config` */
+  open(options: OptionObject, what: string): Promise<BlockNode> {
+    return this.#nodes.open(options, what)
+  }
+
   /** Closes nodes, and ends threads; when nothing serves them any more. */
   async close(): Promise<void> {
     await this.#nodes.close()

@@ -1,7 +1,7 @@
 /** The options of `mqnbd serve`, with qemu-nbd's names and letters, and what they mean. */
 import type { ArgumentsCamelCase, Argv, InferredOptionTypes, Options } from 'yargs'
 import { parseInteger } from '../../shared/config/integer.ts'
-import { parseOptionText } from '../../shared/config/key-value.ts'
+import { parseOptionText, type OptionObject } from '../../shared/config/key-value.ts'
 import { configError } from '../../shared/errors/nbd-error.ts'
 import { parseSize } from '../../shared/config/size.ts'
 import { loadServerCreds, type TLSCreds } from '../../shared/io/tls-creds.ts'
@@ -16,6 +16,7 @@ import { LOG_LEVELS } from '../../shared/log/log.ts'
 import { NBD_MAX_BUFFER_SIZE } from '../../shared/protocol/limits.ts'
 import { MAX_TCP_PORT, MAX_VSOCK_PORT, NBD_DEFAULT_PORT } from '../../shared/protocol/uri.ts'
 import { VMADDR_CID_ANY } from '../../shared/syscall/vsock.ts'
+import { DETECT_ZEROES_MODES } from '../../shared/block/drivers/unmap-policy/driver.ts'
 import type { ImageOptions } from '../../shared/block/open-image.ts'
 import { GRAPH_OPTIONS, graphSteps } from './graph-steps.ts'
 import { activatedSockets } from '../listener/activation.ts'
@@ -25,6 +26,8 @@ import type { ExportOptions, NBDServerOptions } from '../nbd-server.ts'
 
 const MAX_CONNECTIONS = 65536
 const MAX_IOTHREADS = 64
+/** A day. */
+const MAX_HANDSHAKE_S = 24 * 60 * 60
 const MAX_IN_FLIGHT = 1024 * 1024 * 1024
 
 /** Without TLS whoever can connect can read and write. */
@@ -45,6 +48,10 @@ const CACHE: Record<(typeof CACHE_MODES)[number], CacheMode> = {
 type CacheMode = Pick<ImageOptions, 'direct' | 'noFlush'> & Pick<ExportOptions, 'writethrough'>
 const AIO = ['threads', 'io_uring'] as const
 
+/** qemu-nbd's words, and what they stand for. @see bdrv_parse_discard_flags */
+const DISCARD = ['ignore', 'off', 'unmap', 'on'] as const
+const DISCARD_OF = { ignore: 'ignore', off: 'ignore', unmap: 'unmap', on: 'unmap' } as const
+
 /** nbdkit's words. */
 const TLS_MODES = ['off', 'on', 'require'] as const
 
@@ -57,6 +64,11 @@ export const serveOptions = {
     describe: "Format of IMAGE: 'raw'; guessed if not given"
   },
   'read-only': { alias: 'r', type: 'boolean', describe: 'Refuse every write' },
+  'image-opts': {
+    type: 'boolean',
+    describe:
+      'IMAGE is no file, but options of a node: driver=raw,size=1M,file.driver=file,file.filename=FILE'
+  },
   'export-name': {
     alias: 'x',
     type: 'string',
@@ -112,11 +124,23 @@ export const serveOptions = {
     describe:
       'none: around the page cache; writethrough: each write is answered when it is on the disk; directsync: both; unsafe: flushes do nothing; writeback, if not given: none of these'
   },
+  nocache: { alias: 'n', type: 'boolean', describe: 'The same as --cache none' },
   aio: {
     choices: AIO,
     requiresArg: true,
     describe:
       'Who reads and writes IMAGE where that has to be waited for (io_uring for what it does well, if not given)'
+  },
+  discard: {
+    choices: DISCARD,
+    requiresArg: true,
+    describe:
+      'ignore, off: TRIM does nothing, and zeroes are no holes; unmap, on, if not given: they are passed on'
+  },
+  'detect-zeroes': {
+    choices: DETECT_ZEROES_MODES,
+    requiresArg: true,
+    describe: 'on: writing zeroes is asking for zeroes; unmap: for a hole; off, if not given'
   },
   'tls-creds': {
     type: 'string',
@@ -161,6 +185,11 @@ export const serveOptions = {
     requiresArg: true,
     describe: 'Serve a node: nbd,id=ID,node-name=NAME[,name=...,writable=on,iothread=ID]'
   },
+  'handshake-limit': {
+    type: 'string',
+    requiresArg: true,
+    describe: 'Seconds that a client has to choose an export; 0 for any time; 10 if not given'
+  },
   'max-in-flight': {
     type: 'string',
     requiresArg: true,
@@ -169,9 +198,10 @@ export const serveOptions = {
   'log-level': {
     choices: LOG_LEVELS,
     requiresArg: true,
-    default: 'warn',
+    defaultDescription: 'warn',
     describe: 'What to log on standard error'
   },
+  verbose: { alias: 'v', type: 'boolean', describe: 'The same as --log-level debug' },
   'pid-file': { type: 'string', requiresArg: true, describe: 'Write the process id to this file when ready' }
 } as const satisfies Record<string, Options>
 
@@ -184,9 +214,16 @@ const ofImage: Record<string, string> = {
   offset: 'use driver=raw,offset=...',
   size: 'use driver=raw,size=...',
   cache: 'say cache.direct=on or cache.no-flush=on there, or writethrough=on in --export',
+  nocache: 'say cache.direct=on there',
   aio: 'say aio=... there',
+  discard: 'say discard=... there',
+  'detect-zeroes': 'say detect-zeroes=... there',
+  'image-opts': 'the nodes are described',
   iothreads: 'use --object iothread and iothread=... in --export'
 }
+
+/** Those that mean a file, and not what is made of it. */
+const OF_FILE = ['format', 'offset', 'size', 'cache', 'aio', 'discard', 'detect-zeroes'] as const
 
 export type ServeArguments = ArgumentsCamelCase<
   InferredOptionTypes<typeof serveOptions> & { image: string | undefined }
@@ -203,7 +240,7 @@ export const buildServe = (
     )
     .positional('image', { type: 'string', describe: 'File, block device, memory:SIZE, or NBD URI' })
     .options(serveOptions)
-    .check((args) => misplaced(args) ?? listensTwice(args) ?? true)
+    .check((args) => misplaced(args) ?? contradictory(args) ?? listensTwice(args) ?? true)
     .check(() => oddBoolean(process.argv) ?? true)
     .example('mqnbd serve disk.img -t', 'serve disk.img at nbd://localhost:10809 until Ctrl-C')
     .example(
@@ -227,17 +264,34 @@ export const imageOptions = (args: ServeArguments): ImageOptions => ({
   size: args.size === undefined ? undefined : parseSize(args.size, '--size'),
   direct: cacheOf(args).direct,
   noFlush: cacheOf(args).noFlush,
-  aio: args.aio
+  aio: args.aio,
+  discard: args.discard && DISCARD_OF[args.discard],
+  detectZeroes: args.detectZeroes
 })
 
-const cacheOf = ({ cache = 'writeback' }: ServeArguments): CacheMode => CACHE[cache]
+const cacheOf = ({
+  nocache,
+  cache = nocache ? 'none' : 'writeback'
+}: Pick<Partial<ServeArguments>, 'cache' | 'nocache'>): CacheMode => CACHE[cache]
+
+/** What IMAGE describes by `--image-opts`. @throws NBDError of kind `config` */
+export function imageNode({ image, readOnly = false }: ServeArguments): OptionObject {
+  const options = parseOptionText(image!, '--image-opts', 'driver')
+  return readOnly ? { ...options, 'read-only': true } : options
+}
 
 /** @throws NBDError of kind `config` */
 export const serverOptions = (args: ServeArguments): Omit<NBDServerOptions, 'tls'> => ({
   maxConnections: parseInteger(args.shared, '--shared', 0, MAX_CONNECTIONS),
   iothreads: ownIOThreads(args),
+  handshakeTimeoutMs: handshakeTimeout(args),
   maxInFlightBytes: args.maxInFlight === undefined ? undefined : maxInFlight(args.maxInFlight)
 })
+
+function handshakeTimeout({ handshakeLimit }: ServeArguments): number | undefined {
+  if (handshakeLimit === undefined) return undefined
+  return parseInteger(handshakeLimit, '--handshake-limit', 0, MAX_HANDSHAKE_S) * 1000
+}
 
 function maxInFlight(text: string): number {
   const bytes = parseSize(text, '--max-in-flight')
@@ -341,6 +395,20 @@ function isTlsCreds(value: string): boolean {
   } catch {
     return false
   }
+}
+
+/** What says something of IMAGE twice, or of a file where IMAGE describes nodes. @returns what is wrong */
+function contradictory(args: Partial<ServeArguments>): string | undefined {
+  const { cache, nocache, verbose, logLevel, imageOpts } = args
+  if (nocache && cache !== undefined) return 'serve: --nocache and --cache: one of them at a time'
+  if (verbose && logLevel !== undefined) return 'serve: --verbose and --log-level: one of them at a time'
+  if (!imageOpts) return undefined
+  const { direct, noFlush } = cacheOf(args)
+  const ofNodes = { ...args, cache: direct ?? noFlush, nocache: undefined }
+  const alien = OF_FILE.find((option) => ofNodes[option] !== undefined)
+  return (
+    alien && `serve: --${alien} goes with a file; with --image-opts, ${ofImage[alien]!.split(', or ')[0]!}`
+  )
 }
 
 /** Whoever passes sockets says where to listen. @returns what is wrong */

@@ -19,6 +19,7 @@ import { graphSteps } from './graph-steps.ts'
 import { Graph } from './serve-graph.ts'
 import {
   exportOptions,
+  imageNode,
   imageOptions,
   listenAddress,
   pidFile,
@@ -42,7 +43,7 @@ const IMPATIENCE_MS = 1000
  */
 export async function serve(args: ServeArguments): Promise<number> {
   if (args.fork && !inBackground) return startInBackground()
-  setLogLevel(args.logLevel)
+  setLogLevel(args.logLevel ?? (args.verbose ? 'debug' : 'warn'))
   // A write beyond the limit on the size of files is that request's error, and no reason to end. Node ignores the signal
   // anyway; what is preloaded into the process may not.
   process.on('SIGXFSZ', () => undefined)
@@ -87,8 +88,14 @@ async function open(
     const tls = tlsPolicy(args, graph.objects)
     const exports = graph.exports.map(({ node, nodeName, options }) => ({ node, label: nodeName, options }))
     if (args.image === undefined) return { exports, tls, close }
+    const label = args.image
+    const options = exportOptions(args)
+    if (args.imageOpts) {
+      const node = await graph.open(imageNode(args), '--image-opts')
+      return { exports: [{ node, label, options: { ...options, keepNode: true } }], tls, close }
+    }
     const node = await openImage(imageOptions(args))
-    return { exports: [{ node, label: args.image, options: exportOptions(args) }], tls, close }
+    return { exports: [{ node, label, options }], tls, close }
   } catch (error) {
     await close()
     throw error

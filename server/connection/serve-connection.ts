@@ -209,6 +209,7 @@ function* negotiateInTime(
   connection: Connection,
   { server, peer, handshakeTimeoutMs }: NewConnection
 ): CoroutineFn<Negotiated | undefined> {
+  if (handshakeTimeoutMs === 0) return yield* negotiate(connection, exportTable(server))
   const timer = setTimeout(() => {
     log.warn({ peer }, `no export chosen within ${handshakeTimeoutMs} ms: disconnecting`)
     connection.channel.shutdown('both')

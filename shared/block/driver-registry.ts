@@ -67,7 +67,8 @@ export function registerDriver<O extends NodeOptions, H extends NodeHandle>(driv
 export function findDriver(name: string): BlockDriver {
   const driver = drivers.get(name)
   if (!driver) {
-    throw configError(`there is no block driver '${name}'; known: ${[...drivers.keys()].sort().join(', ')}`)
+    const known = [...drivers.values()].filter(({ options }) => options).map(({ name }) => name)
+    throw configError(`there is no block driver '${name}'; known: ${known.sort().join(', ')}`)
   }
   return driver
 }

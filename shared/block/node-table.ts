@@ -6,14 +6,33 @@
  */
 import { id } from '../config/id.ts'
 import { isOptionObject, type OptionObject, type OptionValue } from '../config/key-value.ts'
-import { boolean, checkOptions, memberPath, required, string, wrongValue } from '../config/option-schema.ts'
+import {
+  boolean,
+  checkOptions,
+  memberPath,
+  oneOf,
+  required,
+  string,
+  wrongValue
+} from '../config/option-schema.ts'
 
 import { configError, NBDError } from '../errors/nbd-error.ts'
 import type { BlockNode } from './block-node.ts'
 import { findDriver, openNode, type BlockDriver } from './driver-registry.ts'
+import {
+  DETECT_ZEROES_MODES,
+  DISCARD_MODES,
+  unmapPolicy,
+  withUnmapPolicy
+} from './drivers/unmap-policy/driver.ts'
 
 /** Options that every driver takes. */
-const common = { 'node-name': id, 'read-only': boolean }
+const common = {
+  'node-name': id,
+  'read-only': boolean,
+  discard: oneOf(...DISCARD_MODES),
+  'detect-zeroes': oneOf(...DETECT_ZEROES_MODES)
+}
 
 interface Opened {
   node: BlockNode
@@ -40,13 +59,18 @@ export class NodeTable {
   /**
    * Opens a node, and those below it that are not named but described.
    *
-   * @param options `driver`, `node-name`, `read-only`, and the driver's own; a node below is `file=NAME` or
+   * @param options `driver`, `node-name`, `read-only`, `discard`, `detect-zeroes`, and the driver's own; a node below is `file=NAME` or
    *   `file.driver=...`, and then read-only when this one is
    * @param what names the option, for messages
    * @throws NBDError of kind `config`; nothing is left open then
    */
   async add(options: OptionObject, what = '--blockdev'): Promise<BlockNode> {
     if (options['node-name'] === undefined) throw configError(`${what}: 'node-name' is missing`)
+    return this.open(options, what)
+  }
+
+  /** As `add`; `node-name` may be missing. */
+  async open(options: OptionObject, what: string): Promise<BlockNode> {
     const before = this.#opened.length
     try {
       return await this.#open(options, what, false)
@@ -78,7 +102,9 @@ export class NodeTable {
       ...driver.options,
       ...common
     }
-    const { 'node-name': name, 'read-only': given, ...own } = checkOptions(members, rest, path)
+    const checked = checkOptions(members, rest, path)
+    const { 'node-name': name, 'read-only': given, discard, 'detect-zeroes': detect, ...own } = checked
+    const policy = at(path, () => unmapPolicy({ discard, 'detect-zeroes': detect }))
     if (name !== undefined && this.#opened.some((opened) => opened.name === name)) {
       throw configError(`${path}: the node name '${name}' is taken`)
     }
@@ -98,9 +124,10 @@ export class NodeTable {
       driver: driver.name,
       'read-only': readOnly
     }
-    const node = await openNode(open).catch((error: unknown) => {
+    const opened = await openNode(open).catch((error: unknown) => {
       throw prefixed(path, error)
     })
+    const node = withUnmapPolicy(opened, policy)
     this.#opened.push({ node, name })
     return node
   }
@@ -131,6 +158,15 @@ const nodeOption = {
     if (isOptionObject(value)) return value
     if (typeof value === 'string' && value !== '') return value
     throw wrongValue(path, value, 'the name of a node, or an object with its options')
+  }
+}
+
+/** @throws what `make` throws, with the option that it is about */
+function at<T>(path: string, make: () => T): T {
+  try {
+    return make()
+  } catch (error) {
+    throw prefixed(path, error)
   }
 }
 

@@ -4,6 +4,7 @@ import type { BlockNode } from './block-node.ts'
 import { driverOfFilename, openNode, type BlockDriver, type NodeOptions } from './driver-registry.ts'
 import type { FileOptions } from './drivers/file/driver.ts'
 import type { RawOptions } from './drivers/raw/driver.ts'
+import { unmapPolicy, withUnmapPolicy, type UnmapOptions } from './drivers/unmap-policy/driver.ts'
 import { probeFormat } from './probe.ts'
 import { readHead } from './read-head.ts'
 
@@ -25,6 +26,10 @@ export interface ImageOptions {
   noFlush?: boolean | undefined
   /** Who does what has to be waited for; of files and block devices. */
   aio?: FileOptions['aio'] | undefined
+  /** Whether discards do anything; `unmap` if not given. */
+  discard?: UnmapOptions['discard']
+  /** Whether writes are looked at for zeroes; `off` if not given. */
+  detectZeroes?: UnmapOptions['detect-zeroes']
 }
 
 /**
@@ -41,11 +46,14 @@ export async function openImage({
   size,
   direct = false,
   noFlush = false,
-  aio
+  aio,
+  discard,
+  detectZeroes
 }: ImageOptions): Promise<BlockNode> {
   if (format !== undefined && !FORMATS.includes(format)) {
     throw configError(`unknown format '${format}'; known: ${FORMATS.join(', ')}`)
   }
+  const policy = unmapPolicy({ discard, 'detect-zeroes': detectZeroes })
   const driver = driverOfFilename(image)
   const alien = driver && alienTo(driver, { direct, noFlush, aio })
   if (alien) throw configError(`${alien} is for files and block devices, not '${image}'`)
@@ -60,7 +68,7 @@ export async function openImage({
   const raw: RawOptions = { driver: 'raw', file, ownsFile: true, 'read-only': readOnly, probed }
   if (offset !== undefined) raw.offset = offset
   if (size !== undefined) raw.size = size
-  return openNode(raw)
+  return withUnmapPolicy(await openNode(raw), policy)
 }
 
 /** Of a driver that may have something to flush. */

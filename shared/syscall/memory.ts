@@ -11,6 +11,7 @@ import { declare, viewMemory } from './libc.ts'
 // Returns its first argument, as a number: memchr finds the byte that it is told is there.
 const memchr = declare('uintptr_t memchr(uint8_t *memory, int byte, size_t length)')
 
+const memcmp = declare('int memcmp(uintptr_t a, uintptr_t b, size_t length)')
 const memcpy = declare('uintptr_t memcpy(uintptr_t to, const void *from, size_t length)')
 const madvise = declare('int madvise(uintptr_t address, size_t length, int advice)')
 const MADV_DONTNEED = 4
@@ -26,6 +27,11 @@ export const hasAddress = (buffer: Buffer): boolean => buffer.length >= MIN_SIZE
 export function copyTo(address: number, bytes: Buffer): void {
   memcpy(address, bytes, bytes.length)
 }
+
+/** Whether `length` bytes of memory, one at the least, are all zero. */
+export const isZero = (address: number, length: number): boolean =>
+  // Each byte is the one before it, and the first is zero.
+  memcmp(address, zero.address, 1) === 0 && memcmp(address, address + 1, length - 1) === 0
 
 export class Memory {
   readonly buffer: Buffer
@@ -89,3 +95,6 @@ export class Memory {
     return new Memory(buffer, memchr(buffer, buffer[0]!, 1))
   }
 }
+
+const zero = Memory.allocate(1)
+zero.buffer[0] = 0

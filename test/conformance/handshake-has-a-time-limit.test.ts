@@ -56,6 +56,24 @@ void t.test('handshake - options that keep coming do not extend the time', async
   t.ok(count < 4096, 'it was not the number of options')
 })
 
+void t.test('handshake - with --handshake-limit=1 within a second', async (t) => {
+  const server = await Mqnbd.serve(t, ['memory:1M', '--handshake-limit=1'])
+  const start = performance.now()
+  const client = await RawClient.connect(t, server)
+  await client.closed(LIMIT_MS)
+  const took = performance.now() - start
+  t.ok(took > 900 && took < 0.9 * LIMIT_MS, `${Math.round(took)} ms`)
+})
+
+void t.test('handshake - with --handshake-limit=0 in any time', async (t) => {
+  const server = await Mqnbd.serve(t, ['memory:1M', '--handshake-limit=0'])
+  const slow = await RawClient.connect(t, server)
+  // A timer would end while others come and go.
+  for (let i = 0; i < 20; i++) await RawClient.transmit(t, server)
+  await slow.handshake()
+  t.equal((await slow.ask(NBD_OPT_LIST)).length, 2)
+})
+
 void t.test('handshake - more than 4096 options end the connection', async (t) => {
   const client = await RawClient.negotiate(t, await Mqnbd.serve(t, ['memory:1M']))
   client.send(Buffer.concat(Array<Buffer>(4097).fill(option(NBD_OPT_LIST))))

@@ -23,7 +23,14 @@ const options: [args: string[], reason: RegExp][] = [
   [['-b', '203.0.113.1'], /cannot listen on 203\.0\.113\.1/],
   [['--cache', 'none'], /--cache none, directsync\) is for files and block devices, not 'memory:1M'/],
   [['--cache', 'unsafe'], /--cache unsafe is for files and block devices, not 'memory:1M'/],
-  [['--aio', 'threads'], /--aio threads is for files and block devices, not 'memory:1M'/]
+  [['--aio', 'threads'], /--aio threads is for files and block devices, not 'memory:1M'/],
+  [['-n'], /--cache none, directsync\) is for files and block devices, not 'memory:1M'/],
+  [
+    ['--discard', 'ignore', '--detect-zeroes', 'unmap'],
+    /detect-zeroes=unmap is of no use with discard=ignore/
+  ],
+  [['--handshake-limit', 'long'], /--handshake-limit: 'long' is not a number from 0 to 86400/],
+  [['--handshake-limit=-1'], /--handshake-limit: '-1'/]
 ]
 
 const serve = ['serve', 'memory:1M', '-p', '0']

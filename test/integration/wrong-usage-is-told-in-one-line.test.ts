@@ -12,7 +12,11 @@ const wrong: [args: string[], reason: RegExp][] = [
   [['serve', 'memory:1M', 'memory:2M'], /memory:2M/],
   [['serve', 'memory:1M', '--log-level', 'loud'], /loud/],
   [['serve', 'memory:1M', '--cache', 'writearound'], /writearound.*none.*writeback/],
-  [['serve', 'memory:1M', '--aio', 'native'], /native.*threads.*io_uring/]
+  [['serve', 'memory:1M', '--aio', 'native'], /native.*threads.*io_uring/],
+  [['serve', 'memory:1M', '--discard', 'maybe'], /maybe.*ignore.*unmap/],
+  [['serve', 'memory:1M', '--detect-zeroes', 'maybe'], /maybe.*off.*on.*unmap/],
+  [['serve', 'disk.img', '-n', '--cache', 'writeback'], /--nocache and --cache: one of them/],
+  [['serve', 'memory:1M', '-v', '--log-level', 'info'], /--verbose and --log-level: one of them/]
 ]
 
 void t.test('command line - what it does not know, or lacks: status 2', async (t) => {

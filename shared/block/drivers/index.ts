@@ -3,7 +3,9 @@ import { registerDriver } from '../driver-registry.ts'
 import { fileDriver } from './file/driver.ts'
 import { memoryDriver } from './memory/driver.ts'
 import { rawDriver } from './raw/driver.ts'
+import { unmapPolicyDriver } from './unmap-policy/driver.ts'
 
 registerDriver(fileDriver)
 registerDriver(memoryDriver)
 registerDriver(rawDriver)
+registerDriver(unmapPolicyDriver)

@@ -76,6 +76,11 @@ const wrong: [text: string, message: string][] = [
   ['memory,node-name=0,size=1M', "--blockdev: node-name: '0' is not an id"],
   ['memory,node-name=taken,size=1M', "--blockdev: the node name 'taken' is taken"],
   ['memory,node-name=a,size=1M,read-only=1', "--blockdev: read-only: '1' is not 'on' or 'off'"],
+  [
+    'memory,node-name=a,size=1M,discard=ignore,detect-zeroes=unmap',
+    '--blockdev: detect-zeroes=unmap is of no use with discard=ignore'
+  ],
+  ['memory,node-name=a,size=1M,discard=no', "--blockdev: discard: 'no' is not 'ignore' or 'unmap'"],
   ['file,node-name=a,filename=', "--blockdev: filename: '' is not a text that is not empty"],
   [
     'file,node-name=a,filename=/nonexistent',

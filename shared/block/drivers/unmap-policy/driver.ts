@@ -1,0 +1,151 @@
+/**
+ * The `unmap-policy` driver, which is above another node when its options ask for it: a node whose user has said what may become a hole: discards may do nothing, and what is written may be looked at for
+ * zeroes.
+ *
+ * Concurrency: that of the node below.
+ *
+ * @see BDRV_O_UNMAP and bdrv_aligned_pwritev, detect_zeroes, in QEMU's block.c and block/io.c
+ */
+import { configError } from '../../../errors/nbd-error.ts'
+import { isZero, type Memory } from '../../../syscall/memory.ts'
+import type {
+  BlockExtent,
+  BlockLimits,
+  BlockMap,
+  BlockNode,
+  NodeHandle,
+  WriteZeroesOptions
+} from '../../block-node.ts'
+import { attachNode, type BlockDriver, type NodeOptions } from '../../driver-registry.ts'
+
+export const DISCARD_MODES = ['ignore', 'unmap'] as const
+export const DETECT_ZEROES_MODES = ['off', 'on', 'unmap'] as const
+
+/** By QEMU's names. */
+export interface UnmapOptions {
+  /** Whether discards are passed on, and zeroes may become holes where a client lets them; `unmap` if not given. */
+  discard?: (typeof DISCARD_MODES)[number] | undefined
+  /** Whether a write of nothing but zeroes is a request for zeroes, and with `unmap` for a hole; `off` if not given. */
+  'detect-zeroes'?: (typeof DETECT_ZEROES_MODES)[number] | undefined
+}
+
+export interface UnmapPolicyOptions extends NodeOptions, UnmapOptions {
+  driver: 'unmap-policy'
+  /** Is closed with this one. */
+  file: BlockNode
+}
+
+interface UnmapPolicyHandle extends NodeHandle {
+  child: NodeHandle
+  policy: UnmapPolicy
+}
+
+const DRIVER = 'unmap-policy'
+
+/** What options ask for. */
+export type UnmapPolicy = Required<{ [K in keyof UnmapOptions]: NonNullable<UnmapOptions[K]> }>
+
+/** @throws NBDError of kind `config` when they contradict each other */
+export function unmapPolicy({
+  discard = 'unmap',
+  'detect-zeroes': detect = 'off'
+}: UnmapOptions): UnmapPolicy {
+  if (detect === 'unmap' && discard === 'ignore')
+    throw configError('detect-zeroes=unmap is of no use with discard=ignore')
+  return { discard, 'detect-zeroes': detect }
+}
+
+/** @param node is closed with what is returned @returns the node itself when nothing else than usual is asked for */
+export const withUnmapPolicy = (node: BlockNode, policy: UnmapPolicy): BlockNode =>
+  policy.discard === 'unmap' && policy['detect-zeroes'] === 'off' ? node : new UnmapPolicyNode(node, policy)
+
+class UnmapPolicyNode implements BlockNode {
+  readonly driver: string
+  readonly length: number
+  readonly readOnly: boolean
+  readonly limits: BlockLimits
+  readonly takesFua: boolean
+  readonly #child: BlockNode
+  readonly #policy: UnmapPolicy
+  readonly #detects: boolean
+
+  constructor(child: BlockNode, policy: UnmapPolicy) {
+    this.driver = child.driver
+    this.length = child.length
+    this.readOnly = child.readOnly
+    this.limits = child.limits
+    this.takesFua = child.takesFua ?? false
+    this.#child = child
+    this.#policy = policy
+    this.#detects = policy['detect-zeroes'] !== 'off'
+  }
+
+  map(offset: number, length: number, out: BlockMap): boolean {
+    return this.#child.map(offset, length, out)
+  }
+
+  preadNowait(address: number, offset: number, length: number): boolean {
+    return this.#child.preadNowait(address, offset, length)
+  }
+
+  pread(memory: Memory, at: number, offset: number, length: number): Promise<void> {
+    return this.#child.pread(memory, at, offset, length)
+  }
+
+  pwriteNowait(address: number, offset: number, length: number): boolean {
+    if (this.#detects && isZero(address, length)) return false
+    return this.#child.pwriteNowait(address, offset, length)
+  }
+
+  pwrite(memory: Memory, at: number, offset: number, length: number, fua = false): Promise<void> {
+    if (!this.#detects || !isZero(memory.address + at, length))
+      return this.#child.pwrite(memory, at, offset, length, fua)
+    const mayUnmap = this.#policy['detect-zeroes'] === 'unmap'
+    return this.#child.pwriteZeroes(offset, length, { mayUnmap, noFallback: false, fua })
+  }
+
+  pwriteZeroes(offset: number, length: number, options: WriteZeroesOptions): Promise<void> {
+    const mayUnmap = options.mayUnmap && this.#policy.discard === 'unmap'
+    return this.#child.pwriteZeroes(offset, length, { ...options, mayUnmap })
+  }
+
+  pdiscard(offset: number, length: number): Promise<void> {
+    return this.#policy.discard === 'unmap' ? this.#child.pdiscard(offset, length) : Promise.resolve()
+  }
+
+  flush(): Promise<void> {
+    return this.#child.flush()
+  }
+
+  prefetch(offset: number, length: number): Promise<void> {
+    return this.#child.prefetch(offset, length)
+  }
+
+  blockStatus(offset: number, length: number, most: number): Promise<BlockExtent[]> {
+    return this.#child.blockStatus(offset, length, most)
+  }
+
+  isHole(offset: number, length: number): Promise<boolean> {
+    return this.#child.isHole?.(offset, length) ?? Promise.resolve(false)
+  }
+
+  isHoleNow(offset: number, length: number): boolean {
+    return this.#child.isHoleNow?.(offset, length) ?? false
+  }
+
+  handle(): UnmapPolicyHandle {
+    return { driver: DRIVER, child: this.#child.handle(), policy: this.#policy }
+  }
+
+  close(): Promise<void> {
+    return this.#child.close()
+  }
+}
+
+export const unmapPolicyDriver: BlockDriver<UnmapPolicyOptions, UnmapPolicyHandle> = {
+  name: DRIVER,
+  async open({ file, ...options }) {
+    return withUnmapPolicy(file, unmapPolicy(options))
+  },
+  attach: ({ child, policy }) => new UnmapPolicyNode(attachNode(child), policy)
+}
