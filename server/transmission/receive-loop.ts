@@ -71,7 +71,7 @@ export class ReceiveLoop {
     const writer = new ReplyWriter(channel, (error) => this.#fail(error))
     this.#transmission = { exp, mode, contexts, writer, isBroken: () => state.broken }
     this.#polling = new RequestPolling(reader)
-    this.#gathering = new RequestGathering(reader, requestForm(negotiated.mode).size)
+    this.#gathering = new RequestGathering(reader)
     this.#inFlight = new RequestsInFlight(this.#transmission, state)
     this.#batch = new RequestBatch({
       transmission: this.#transmission,
@@ -194,7 +194,7 @@ export class ReceiveLoop {
       }
       writer.flush()
       const isQuiet = pause === undefined && this.#isQuiet
-      this.#gathering.batchDone(isQuiet, this.#batch.requests, this.#batch.bytes)
+      this.#gathering.batchDone(isQuiet, this.#batch)
       this.#polling.batchDone(isQuiet && this.#batch.requests === 1)
       if (pause) yield* pause()
     }

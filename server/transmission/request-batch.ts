@@ -72,7 +72,16 @@ export interface BatchParts {
   goesOn: () => boolean
 }
 
-export class RequestBatch {
+/** How much a batch was. */
+export interface BatchSize {
+  requests: number
+  /** Bytes that they were, with payloads. */
+  received: number
+  /** Of payload, either way. */
+  bytes: number
+}
+
+export class RequestBatch implements Readonly<BatchSize> {
   readonly #parts: BatchParts
   readonly #writes: IncomingWrites
   readonly #form: RequestForm
@@ -82,6 +91,7 @@ export class RequestBatch {
   #began = 0
   #requests = 0
   #bytes = 0
+  #received = 0
 
   constructor(parts: BatchParts) {
     this.#parts = parts
@@ -94,7 +104,12 @@ export class RequestBatch {
     return this.#requests
   }
 
-  /** Of payload, in the last batch. */
+  /** As of the last batch. */
+  get received(): number {
+    return this.#received
+  }
+
+  /** As of the last batch. */
   get bytes(): number {
     return this.#bytes
   }
@@ -107,7 +122,7 @@ export class RequestBatch {
    */
   take(): (() => CoroutineFn) | undefined {
     this.#began = performance.now()
-    this.#requests = this.#bytes = 0
+    this.#requests = this.#bytes = this.#received = 0
     try {
       return this.#take()
     } finally {
@@ -143,9 +158,11 @@ export class RequestBatch {
       }
       window.start += size
       this.#requests++
+      this.#received += size
       if (hasPayload(request)) {
         const refused = validateRequest(request, served)
         if (!refused) this.#bytes += request.length
+        this.#received += request.length
         if (!this.#writes.isThere(request)) return this.#writes.whenReceived(request, refused)
         if (mayShare) turns.passOn(window.start + request.length)
         this.#writes.fromWindow(request, refused)

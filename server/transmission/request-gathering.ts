@@ -1,11 +1,11 @@
 /**
- * Letting requests come together while the client still has replies to read.
+ * Letting the requests of a client come together that has several in flight.
  *
- * A client that has several requests in flight sends the next with every reply that it takes. Woken for each of them, a thread
- * spends more on being woken than on the requests. As long as the client has much to read, it does not wait for us: the thread
- * sleeps until a third of that is read, or so, and takes what has come by then.
+ * Such a client sends the next with every reply that it takes. Woken for each of them, a thread spends more on being woken than
+ * on the requests; and while the client still has replies to read, it does not wait for us. So the thread sleeps until a third of
+ * what the client has in flight has come, or so, and takes that together.
  *
- * It does so only while the connection has its thread to itself, and nothing of it is in flight; nobody else of the thread
+ * It does so only while the connection has its thread to itself, and nothing of it waits for a disk; nobody else of the thread
  * waits for long.
  *
  * @context an IOThread
@@ -13,21 +13,18 @@
 import { AioContext } from '../../shared/aio/aio-context.ts'
 import type { WindowReader } from '../../shared/io/window-reader.ts'
 import { sleepNs } from '../../shared/syscall/thread.ts'
+import { ClientDepth, LEAST } from './client-depth.ts'
+import type { BatchSize } from './request-batch.ts'
 
 /** So many batches in a row, and nobody else's in this thread, make a connection one that has the thread to itself. */
 const ENOUGH = 16
-/** Replies that the client must have to read: with fewer it may soon wait for us. */
-const LEAST = 4
-/** What the kernel counts for a reply beside its data, at the least, in bytes. */
-const OVERHEAD = 512
-/** So many batches go by, where the client had less, or where no time is right for it, until it is looked at again. */
-const LOOK_EVERY = 8
+/** So many batches go by where no time is right. */
 const REST = 64
-/** The part of the replies that is read meanwhile, when the time is right. */
-const LEAST_READ = 1 / 4
-const USUALLY_READ = 1 / 3
-const MOST_READ = 1 / 2
-/** Of each sleep in what is known of them: clients read several replies together. */
+/** The part of what is in flight that comes meanwhile, when the time is right. */
+const LEAST_PART = 1 / 4
+const USUAL_PART = 1 / 3
+const MOST_PART = 1 / 2
+/** Of each sleep in what is known of them: clients send several requests together. */
 const WEIGHT = 1 / 8
 const STEP = 1.1
 const FIRST_NS = 10_000
@@ -40,29 +37,31 @@ let inRow = 0
 
 export class RequestGathering {
   readonly #reader: WindowReader
-  readonly #requestSize: number
-  #sleepNs = FIRST_NS
-  #part = USUALLY_READ
-  /** Of the last batch, on the average, in bytes. */
-  #replySize = 0
+  readonly #depth: ClientDepth
   /** Batches that go by. */
-  #pause = 0
+  #rest = 0
+  #sleepNs = FIRST_NS
+  #part = USUAL_PART
+  /** Of a request and a reply, on the average, with their payloads, in the last batch; in bytes. */
+  #requestSize = 1
+  #replySize = 0
   #found = false
 
-  /** @param requestSize of a request without payload, in bytes */
-  constructor(reader: WindowReader, requestSize: number) {
+  constructor(reader: WindowReader) {
     this.#reader = reader
-    this.#requestSize = requestSize
+    this.#depth = new ClientDepth(reader)
   }
 
   /**
    * A batch has been taken, and is answered.
    *
-   * @param isQuiet nothing is in flight, or was left behind
-   * @param bytes of payload, in `requests`
+   * @param isQuiet nothing of it waits for anything, and nothing was left behind
    */
-  batchDone(isQuiet: boolean, requests: number, bytes: number): void {
-    if (requests > 0) this.#replySize = bytes / requests + OVERHEAD
+  batchDone(isQuiet: boolean, { requests, received, bytes }: Readonly<BatchSize>): void {
+    if (requests > 0) {
+      this.#requestSize = received / requests
+      this.#replySize = bytes / requests
+    }
     inRow = isQuiet && last === this ? inRow + 1 : 0
     last = isQuiet ? this : undefined
   }
@@ -79,33 +78,31 @@ export class RequestGathering {
   }
 
   #gather(): boolean {
-    if (this.#pause > 0) {
-      this.#pause--
+    if (this.#rest > 0) {
+      this.#rest--
       return false
     }
-    if (AioContext.current().hasWork) return false
-    const { channel, window } = this.#reader
-    const replies = channel.unreadByPeer() / this.#replySize
-    if (replies < LEAST) {
-      this.#pause = LOOK_EVERY
-      return false
-    }
+    if (this.#depth.isLittle() || AioContext.current().hasWork) return false
+    const depth = this.#depth.look(this.#requestSize, this.#replySize)
+    if (depth === 'found') return true
+    if (depth < LEAST) return false
     sleepNs(this.#sleepNs)
     // The end, or an error, is for whoever waits.
     const found = this.#reader.receiveNow() > 0
-    this.#adjust(window.length / this.#requestSize / replies)
+    this.#adjust(this.#reader.window.length / this.#requestSize, depth)
     return found
   }
 
-  /** @param part of the replies that the client has read, and has sent another request for each */
-  #adjust(part: number): void {
-    this.#part += (part - this.#part) * WEIGHT
-    if (this.#part > MOST_READ) this.#sleepNs /= STEP
-    else if (this.#part < LEAST_READ) this.#sleepNs = Math.min(this.#sleepNs * STEP, LONGEST_NS)
-    const isSlow = part === 0 && this.#sleepNs === LONGEST_NS
+  #adjust(requests: number, depth: number): void {
+    this.#part += (requests / depth - this.#part) * WEIGHT
+    if (this.#part > MOST_PART) this.#sleepNs /= STEP
+    else if (this.#part < LEAST_PART) this.#sleepNs = Math.min(this.#sleepNs * STEP, LONGEST_NS)
+    // The client takes its time, or none: there is nothing to be gained. Or it has less in flight than it had.
+    const isSlow = requests <= 1 && this.#sleepNs === LONGEST_NS
     if (this.#sleepNs >= SHORTEST_NS && !isSlow) return
     this.#sleepNs = FIRST_NS
-    this.#part = USUALLY_READ
-    this.#pause = REST
+    this.#part = USUAL_PART
+    this.#rest = REST
+    if (isSlow) this.#depth.forget()
   }
 }

@@ -171,8 +171,8 @@ export class QIOChannelSocket extends QIOChannel {
     return this.#in.readv(iov)
   }
 
-  override unreadByPeer(): number {
-    return this.features.has('fd-pass') ? unreadByPeer(this.#fd) : 0
+  override unreadByPeer(): number | undefined {
+    return this.features.has('fd-pass') ? unreadByPeer(this.#fd) : undefined
   }
 
   override drop(length: number): number {

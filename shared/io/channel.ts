@@ -67,9 +67,9 @@ export abstract class QIOChannel {
    */
   abstract writev(iov: readonly IOVec[], more?: boolean): number
 
-  /** About so many bytes were sent that the peer has not received; 0 where the system does not tell. */
-  unreadByPeer(): number {
-    return 0
+  /** About so many bytes were sent that the peer has not received; undefined where the system does not tell. */
+  unreadByPeer(): number | undefined {
+    return undefined
   }
 
   /**

@@ -319,7 +319,8 @@ void t.test(
     peer.pause()
     const memory = Memory.allocate(16 * 1024)
     t.equal(channel.writev([{ memory, start: 0, end: memory.length }]), memory.length)
-    t.ok(channel.unreadByPeer() >= memory.length, `${channel.unreadByPeer()} bytes`)
+    const unread = channel.unreadByPeer()!
+    t.ok(unread >= memory.length, `${unread} bytes`)
     peer.resume()
     await waitFor('the peer to read', () => channel.unreadByPeer() === 0)
   }
