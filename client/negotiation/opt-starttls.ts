@@ -20,12 +20,10 @@ import {
   NBD_REP_ERR_POLICY,
   NBD_REP_ERR_UNSUP
 } from '../../shared/protocol/constants.ts'
+import { NO_TIMEOUT_MS } from '../../shared/io/channel-tls.ts'
 import { Memory } from '../../shared/syscall/memory.ts'
 import type { Negotiating } from './negotiating.ts'
 import { OptionExchange, unexpectedReply } from './option-exchange.ts'
-
-/** Whoever negotiates bounds the time, by shutting the channel down. What a timer can hold. */
-const NO_TIMEOUT_MS = 2 ** 31 - 1
 
 /** The answers of servers that have no TLS. */
 const noTls = new Set([NBD_REP_ERR_UNSUP, NBD_REP_ERR_POLICY, NBD_REP_ERR_INVALID])
@@ -65,6 +63,7 @@ export function* optStartTls(
   const secured = newTLSClient(master, creds, hostname)
   connection.channel = secured
   connection.reader = new WindowReader(secured)
+  // Whoever negotiates bounds the time.
   yield* secured.handshake(NO_TIMEOUT_MS)
   return new OptionExchange(connection.channel, connection.reader)
 }

@@ -45,11 +45,16 @@ export function startInBackground(): Promise<number> {
   })
 }
 
-/** The server is ready: whoever has started it, and reads what it prints, need not wait any longer. */
-export function leaveForeground(): void {
+/**
+ * The server is ready: whoever has started it, and reads what it prints, need not wait any longer.
+ *
+ * @param keepsLog whoever reads standard error goes on
+ */
+export function leaveForeground(keepsLog: boolean): void {
   process.removeListener('disconnect', whenLeftAlone)
   const nowhere = fs.openSync('/dev/null', 'r+')
-  for (const place of [process.stdout.fd, process.stderr.fd]) replaceFd(place, nowhere)
+  replaceFd(process.stdout.fd, nowhere)
+  if (!keepsLog) replaceFd(process.stderr.fd, nowhere)
   closeFd(nowhere)
   process.send!('ready', () => process.disconnect())
 }

@@ -16,7 +16,11 @@ import { LOG_LEVELS } from '../../shared/log/log.ts'
 import { NBD_MAX_BUFFER_SIZE } from '../../shared/protocol/limits.ts'
 import { MAX_TCP_PORT, MAX_VSOCK_PORT, NBD_DEFAULT_PORT } from '../../shared/protocol/uri.ts'
 import { VMADDR_CID_ANY } from '../../shared/syscall/vsock.ts'
-import { DETECT_ZEROES_MODES } from '../../shared/block/drivers/unmap-policy/driver.ts'
+import {
+  DETECT_ZEROES_MODES,
+  DISCARD_MODES,
+  discardMode
+} from '../../shared/block/drivers/unmap-policy/driver.ts'
 import type { ImageOptions } from '../../shared/block/open-image.ts'
 import { GRAPH_OPTIONS, graphSteps } from './graph-steps.ts'
 import { activatedSockets } from '../listener/activation.ts'
@@ -47,10 +51,6 @@ const CACHE: Record<(typeof CACHE_MODES)[number], CacheMode> = {
 
 type CacheMode = Pick<ImageOptions, 'direct' | 'noFlush'> & Pick<ExportOptions, 'writethrough'>
 const AIO = ['threads', 'io_uring'] as const
-
-/** qemu-nbd's words, and what they stand for. @see bdrv_parse_discard_flags */
-const DISCARD = ['ignore', 'off', 'unmap', 'on'] as const
-const DISCARD_OF = { ignore: 'ignore', off: 'ignore', unmap: 'unmap', on: 'unmap' } as const
 
 /** nbdkit's words. */
 const TLS_MODES = ['off', 'on', 'require'] as const
@@ -132,7 +132,7 @@ export const serveOptions = {
       'Who reads and writes IMAGE where that has to be waited for (io_uring for what it does well, if not given)'
   },
   discard: {
-    choices: DISCARD,
+    choices: [...DISCARD_MODES, 'off', 'on'] as const,
     requiresArg: true,
     describe:
       'ignore, off: TRIM does nothing, and zeroes are no holes; unmap, on, if not given: they are passed on'
@@ -222,8 +222,23 @@ const ofImage: Record<string, string> = {
   iothreads: 'use --object iothread and iothread=... in --export'
 }
 
-/** Those that mean a file, and not what is made of it. */
-const OF_FILE = ['format', 'offset', 'size', 'cache', 'aio', 'discard', 'detect-zeroes'] as const
+/** Options that mean a file, each with what says the same of a node. */
+const ofFile = {
+  format: 'the driver is the format',
+  offset: 'it is driver=raw,offset=...',
+  size: 'it is driver=raw,size=...',
+  nocache: 'it is cache.direct=on of driver=file',
+  aio: 'it is aio=... of driver=file',
+  discard: 'it is discard=... there',
+  'detect-zeroes': 'it is detect-zeroes=... there'
+} as const
+
+/** As well, of the modes of --cache. */
+const ofCache = {
+  none: 'it is cache.direct=on of driver=file',
+  directsync: 'it is cache.direct=on of driver=file, and --cache writethrough',
+  unsafe: 'it is cache.no-flush=on of driver=file'
+} as const
 
 export type ServeArguments = ArgumentsCamelCase<
   InferredOptionTypes<typeof serveOptions> & { image: string | undefined }
@@ -265,7 +280,7 @@ export const imageOptions = (args: ServeArguments): ImageOptions => ({
   direct: cacheOf(args).direct,
   noFlush: cacheOf(args).noFlush,
   aio: args.aio,
-  discard: args.discard && DISCARD_OF[args.discard],
+  discard: args.discard && discardMode(args.discard),
   detectZeroes: args.detectZeroes
 })
 
@@ -403,12 +418,12 @@ function contradictory(args: Partial<ServeArguments>): string | undefined {
   if (nocache && cache !== undefined) return 'serve: --nocache and --cache: one of them at a time'
   if (verbose && logLevel !== undefined) return 'serve: --verbose and --log-level: one of them at a time'
   if (!imageOpts) return undefined
-  const { direct, noFlush } = cacheOf(args)
-  const ofNodes = { ...args, cache: direct ?? noFlush, nocache: undefined }
-  const alien = OF_FILE.find((option) => ofNodes[option] !== undefined)
-  return (
-    alien && `serve: --${alien} goes with a file; with --image-opts, ${ofImage[alien]!.split(', or ')[0]!}`
-  )
+  const inOptions = (option: string, text: string): string =>
+    `serve: --${option} goes with a file; in --image-opts, ${text}`
+  if (cache !== undefined && cache in ofCache)
+    return inOptions(`cache ${cache}`, ofCache[cache as keyof typeof ofCache])
+  const alien = Object.entries(ofFile).find(([option]) => args[option as keyof typeof ofFile])
+  return alien && inOptions(...alien)
 }
 
 /** Whoever passes sockets says where to listen. @returns what is wrong */

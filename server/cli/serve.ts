@@ -62,7 +62,7 @@ export async function serve(args: ServeArguments): Promise<number> {
     // Whoever passes a socket knows where it is; and standard output may be for what its client prints.
     if (listener) process.stdout.write(readyLines(exports, address, listener, tls?.required ?? false))
     else log.info({ sockets: passed.length }, 'listening on what was passed')
-    if (inBackground) leaveForeground()
+    if (inBackground) leaveForeground(args.verbose ?? false)
     return await ended
   } finally {
     await server.close(SHUTDOWN_TIMEOUT_MS)

@@ -108,8 +108,9 @@ export async function serveConnection(handOver: NewConnection): Promise<Connecti
 export async function serveNegotiated(handOver: NegotiatedConnection): Promise<ConnectionEnd> {
   const channel = open(handOver)
   await serveUntilClosed(handOver, channel, function* (connection) {
+    const negotiated = fromDescription(handOver.server, handOver.negotiated)
     connection.reader.putUnread(Buffer.from(handOver.unread))
-    yield* transmit(connection, handOver, fromDescription(handOver.server, handOver.negotiated))
+    yield* transmit(connection, handOver, negotiated)
     return false
   })
   return { negotiated: true }

@@ -10,7 +10,7 @@ import type { CoroutineFn } from '../../shared/coroutine/coroutine.ts'
 import { NBDError, protocolError } from '../../shared/errors/nbd-error.ts'
 import { QIO_CHANNEL_ERR_BLOCK } from '../../shared/io/channel.ts'
 import { QIOChannelSocket } from '../../shared/io/channel-socket.ts'
-import { QIOChannelTLS } from '../../shared/io/channel-tls.ts'
+import { NO_TIMEOUT_MS, QIOChannelTLS } from '../../shared/io/channel-tls.ts'
 import { newTLSServer } from '../../shared/io/open-tls.ts'
 import { WindowReader } from '../../shared/io/window-reader.ts'
 import { NBD_REP_ACK, NBD_REP_ERR_INVALID, NBD_REP_ERR_POLICY } from '../../shared/protocol/constants.ts'
@@ -48,7 +48,8 @@ export function* optStartTls(
     const tls = newTLSServer(channel.detach(), policy.creds)
     connection.channel = tls
     connection.reader = new WindowReader(tls)
-    yield* tls.handshake()
+    // Whoever negotiates bounds the time.
+    yield* tls.handshake(NO_TIMEOUT_MS)
     return true
   }
   return false

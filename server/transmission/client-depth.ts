@@ -59,7 +59,7 @@ export class ClientDepth {
     this.#known = 0
   }
 
-  /** @returns whether anything has come; the end, or an error, is for whoever waits */
+  /** @returns whether anything has come; the end is for whoever waits */
   #findOut(requestSize: number): boolean {
     let inVain = 0
     for (let looks = 0; looks < MAX_LOOKS && inVain < IN_VAIN; looks++) {

@@ -19,7 +19,7 @@ import type { ConnectionState } from './connection-state.ts'
 import { ReplyWriter } from './reply-writer.ts'
 import { MAX_BATCH_MS, nextTurn, RequestBatch } from './request-batch.ts'
 import { requestForm } from './request-form.ts'
-import { RequestGathering } from './request-gathering.ts'
+import { MAX_GATHERING_MS, RequestGathering } from './request-gathering.ts'
 import { RequestPolling } from './request-polling.ts'
 import { RequestsInFlight } from './requests-in-flight.ts'
 import type { Transmission } from './transmission.ts'
@@ -108,6 +108,7 @@ export class ReceiveLoop {
     yield* this.#inFlight.waitForAll()
     // A peer that broke the protocol is not waited for.
     if (this.#error === undefined) yield* writer.drain()
+    this.#gathering.batchDone(false, this.#batch)
     this.#polling.batchDone(false)
     this.#inFlight.delete()
     this.#reader.delete()
@@ -169,7 +170,8 @@ export class ReceiveLoop {
       if (this.#beginSharing && this.#turns.here) yield* this.#startSharing()
       const { hasMore } = this.#reader
       const hadNoWait = hasMore || this.#polling.found || this.#gathering.found
-      if (hadNoWait && performance.now() - this.#turnBegan > MAX_BATCH_MS) {
+      const most = this.#gathering.found ? MAX_GATHERING_MS : MAX_BATCH_MS
+      if (hadNoWait && performance.now() - this.#turnBegan > most) {
         this.#reader.unread()
         yield* nextTurn()
         this.#turnBegan = performance.now()

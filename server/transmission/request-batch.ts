@@ -77,8 +77,8 @@ export interface BatchSize {
   requests: number
   /** Bytes that they were, with payloads. */
   received: number
-  /** Of payload, either way. */
-  bytes: number
+  /** Of payload that was asked for. */
+  sent: number
 }
 
 export class RequestBatch implements Readonly<BatchSize> {
@@ -92,6 +92,7 @@ export class RequestBatch implements Readonly<BatchSize> {
   #requests = 0
   #bytes = 0
   #received = 0
+  #sent = 0
 
   constructor(parts: BatchParts) {
     this.#parts = parts
@@ -110,8 +111,8 @@ export class RequestBatch implements Readonly<BatchSize> {
   }
 
   /** As of the last batch. */
-  get bytes(): number {
-    return this.#bytes
+  get sent(): number {
+    return this.#sent
   }
 
   /**
@@ -122,7 +123,7 @@ export class RequestBatch implements Readonly<BatchSize> {
    */
   take(): (() => CoroutineFn) | undefined {
     this.#began = performance.now()
-    this.#requests = this.#bytes = this.#received = 0
+    this.#requests = this.#bytes = this.#received = this.#sent = 0
     try {
       return this.#take()
     } finally {
@@ -201,6 +202,7 @@ export class RequestBatch implements Readonly<BatchSize> {
       replyRefusal(transmission, request, refused)
     } else if (request.type === NBD_CMD_READ) {
       this.#bytes += request.length
+      this.#sent += request.length
       const later = cmdRead(transmission, request)
       if (later) inFlight.start({ ...request }, request.length, later)
     } else {

@@ -5,8 +5,8 @@
  * on the requests; and while the client still has replies to read, it does not wait for us. So the thread sleeps until a third of
  * what the client has in flight has come, or so, and takes that together.
  *
- * It does so only while the connection has its thread to itself, and nothing of it waits for a disk; nobody else of the thread
- * waits for long.
+ * It does so only while the connection has its thread to itself, and nothing of the thread waits for a disk; and between two
+ * sleeps others of the thread have their turn, now and then.
  *
  * @context an IOThread
  */
@@ -15,9 +15,12 @@ import type { WindowReader } from '../../shared/io/window-reader.ts'
 import { sleepNs } from '../../shared/syscall/thread.ts'
 import { ClientDepth, LEAST } from './client-depth.ts'
 import type { BatchSize } from './request-batch.ts'
+import { requestsWaiting } from './requests-in-flight.ts'
 
 /** So many batches in a row, and nobody else's in this thread, make a connection one that has the thread to itself. */
 const ENOUGH = 16
+/** How long others of the thread wait at the most for their turn while one sleep follows another, beside the sleep itself. */
+export const MAX_GATHERING_MS = 0.5
 /** So many batches go by where no time is right. */
 const REST = 64
 /** The part of what is in flight that comes meanwhile, when the time is right. */
@@ -57,10 +60,10 @@ export class RequestGathering {
    *
    * @param isQuiet nothing of it waits for anything, and nothing was left behind
    */
-  batchDone(isQuiet: boolean, { requests, received, bytes }: Readonly<BatchSize>): void {
+  batchDone(isQuiet: boolean, { requests, received, sent }: Readonly<BatchSize>): void {
     if (requests > 0) {
       this.#requestSize = received / requests
-      this.#replySize = bytes / requests
+      this.#replySize = sent / requests
     }
     inRow = isQuiet && last === this ? inRow + 1 : 0
     last = isQuiet ? this : undefined
@@ -82,12 +85,12 @@ export class RequestGathering {
       this.#rest--
       return false
     }
-    if (this.#depth.isLittle() || AioContext.current().hasWork) return false
+    if (this.#depth.isLittle() || requestsWaiting() > 0 || AioContext.current().hasWork) return false
     const depth = this.#depth.look(this.#requestSize, this.#replySize)
     if (depth === 'found') return true
     if (depth < LEAST) return false
     sleepNs(this.#sleepNs)
-    // The end, or an error, is for whoever waits.
+    // The end is for whoever waits.
     const found = this.#reader.receiveNow() > 0
     this.#adjust(this.#reader.window.length / this.#requestSize, depth)
     return found

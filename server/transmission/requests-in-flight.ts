@@ -13,6 +13,12 @@ import type { ConnectionState } from './connection-state.ts'
 import { replyFailure } from './reply-failure.ts'
 import type { Transmission } from './transmission.ts'
 
+/** Of all connections of the thread. */
+let inThread = 0
+
+/** How many requests of this thread wait for something, whoever sent them. */
+export const requestsWaiting = (): number => inThread
+
 export class RequestsInFlight {
   readonly #transmission: Transmission
   readonly #state: ConnectionState
@@ -35,6 +41,7 @@ export class RequestsInFlight {
   /** Starts the coroutine of a request, which is in flight until it has been answered. @param bytes of payload */
   start(request: NBDRequest, bytes: number, command: CoroutineFn): void {
     this.#count++
+    inThread++
     this.#state.begin(bytes)
     this.#transmission.exp.gate.enterAgain()
     Coroutine.create(() => this.#trip(request, bytes, command)).enter()
@@ -86,6 +93,7 @@ export class RequestsInFlight {
       replyFailure(this.#transmission, request, error)
     }
     this.#count--
+    inThread--
     this.#state.done(bytes)
     this.#transmission.exp.gate.leave()
     this.#flush.schedule()

@@ -6,9 +6,10 @@
 import type { OptionMembers } from '../config/option-schema.ts'
 import { bugError, configError } from '../errors/nbd-error.ts'
 import type { BlockNode, NodeHandle } from './block-node.ts'
+import { unmapPolicy, withUnmapPolicy, type UnmapOptions } from './drivers/unmap-policy/driver.ts'
 
 /** Options of a node, by QEMU's names. Each driver checks its own. */
-export interface NodeOptions {
+export interface NodeOptions extends UnmapOptions {
   driver: string
   'read-only'?: boolean
 }
@@ -81,8 +82,9 @@ export function findDriver(name: string): BlockDriver {
  */
 export async function openNode<O extends NodeOptions>(options: O): Promise<BlockNode> {
   const driver = findDriver(options.driver)
+  const policy = unmapPolicy(options)
   inUse.add(driver)
-  return driver.open(options)
+  return withUnmapPolicy(await driver.open(options), policy)
 }
 
 /** The driver that images of such a name are opened by, whatever their format; undefined: it is a file. */

@@ -19,18 +19,13 @@ import {
 import { configError, NBDError } from '../errors/nbd-error.ts'
 import type { BlockNode } from './block-node.ts'
 import { findDriver, openNode, type BlockDriver } from './driver-registry.ts'
-import {
-  DETECT_ZEROES_MODES,
-  DISCARD_MODES,
-  unmapPolicy,
-  withUnmapPolicy
-} from './drivers/unmap-policy/driver.ts'
+import { DETECT_ZEROES_MODES, DISCARD_MODES, discardMode } from './drivers/unmap-policy/driver.ts'
 
 /** Options that every driver takes. */
 const common = {
   'node-name': id,
   'read-only': boolean,
-  discard: oneOf(...DISCARD_MODES),
+  discard: oneOf(...DISCARD_MODES, 'off', 'on'),
   'detect-zeroes': oneOf(...DETECT_ZEROES_MODES)
 }
 
@@ -104,7 +99,6 @@ export class NodeTable {
     }
     const checked = checkOptions(members, rest, path)
     const { 'node-name': name, 'read-only': given, discard, 'detect-zeroes': detect, ...own } = checked
-    const policy = at(path, () => unmapPolicy({ discard, 'detect-zeroes': detect }))
     if (name !== undefined && this.#opened.some((opened) => opened.name === name)) {
       throw configError(`${path}: the node name '${name}' is taken`)
     }
@@ -122,12 +116,13 @@ export class NodeTable {
       ...Object.fromEntries(below),
       ...Object.fromEntries(objects),
       driver: driver.name,
-      'read-only': readOnly
+      'read-only': readOnly,
+      discard: discard && discardMode(discard),
+      'detect-zeroes': detect
     }
-    const opened = await openNode(open).catch((error: unknown) => {
+    const node = await openNode(open).catch((error: unknown) => {
       throw prefixed(path, error)
     })
-    const node = withUnmapPolicy(opened, policy)
     this.#opened.push({ node, name })
     return node
   }
@@ -158,15 +153,6 @@ const nodeOption = {
     if (isOptionObject(value)) return value
     if (typeof value === 'string' && value !== '') return value
     throw wrongValue(path, value, 'the name of a node, or an object with its options')
-  }
-}
-
-/** @throws what `make` throws, with the option that it is about */
-function at<T>(path: string, make: () => T): T {
-  try {
-    return make()
-  } catch (error) {
-    throw prefixed(path, error)
   }
 }
 

@@ -4,7 +4,7 @@ import type { BlockNode } from './block-node.ts'
 import { driverOfFilename, openNode, type BlockDriver, type NodeOptions } from './driver-registry.ts'
 import type { FileOptions } from './drivers/file/driver.ts'
 import type { RawOptions } from './drivers/raw/driver.ts'
-import { unmapPolicy, withUnmapPolicy, type UnmapOptions } from './drivers/unmap-policy/driver.ts'
+import { unmapPolicy, type UnmapOptions } from './drivers/unmap-policy/driver.ts'
 import { probeFormat } from './probe.ts'
 import { readHead } from './read-head.ts'
 
@@ -53,6 +53,7 @@ export async function openImage({
   if (format !== undefined && !FORMATS.includes(format)) {
     throw configError(`unknown format '${format}'; known: ${FORMATS.join(', ')}`)
   }
+  // Before anything is opened.
   const policy = unmapPolicy({ discard, 'detect-zeroes': detectZeroes })
   const driver = driverOfFilename(image)
   const alien = driver && alienTo(driver, { direct, noFlush, aio })
@@ -65,10 +66,10 @@ export async function openImage({
   const file = await openNode(options)
   const probed = format === undefined && filenames?.areNew !== true
   if (probed) await refuseOtherFormats(image, file)
-  const raw: RawOptions = { driver: 'raw', file, ownsFile: true, 'read-only': readOnly, probed }
+  const raw: RawOptions = { driver: 'raw', file, ownsFile: true, 'read-only': readOnly, probed, ...policy }
   if (offset !== undefined) raw.offset = offset
   if (size !== undefined) raw.size = size
-  return withUnmapPolicy(await openNode(raw), policy)
+  return openNode(raw)
 }
 
 /** Of a driver that may have something to flush. */

@@ -15,6 +15,8 @@ import { QIOChannel } from './channel.ts'
 
 /** From its start to the end of the handshake, in ms, when nobody says otherwise. */
 export const TLS_HANDSHAKE_TIMEOUT_MS = 10_000
+/** For who bounds the time of a handshake by shutting the channel down: what a timer can hold. */
+export const NO_TIMEOUT_MS = 2 ** 31 - 1
 /** How long `close` lets the peer take what was written, in ms. */
 export const TLS_CLOSE_TIMEOUT_MS = 10_000
 

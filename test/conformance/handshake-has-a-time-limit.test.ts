@@ -1,9 +1,12 @@
+import * as fs from 'node:fs'
+import * as path from 'node:path'
 import t from 'tap'
 import { Mqnbd } from '../helpers/mqnbd.ts'
 import { RawClient } from '../helpers/raw-client.ts'
-import { NBD_CMD_READ, NBD_OPT_GO, NBD_OPT_LIST } from '../helpers/raw-constants.ts'
+import { NBD_CMD_READ, NBD_OPT_GO, NBD_OPT_LIST, NBD_OPT_STARTTLS } from '../helpers/raw-constants.ts'
 import { infoPayload, option } from '../helpers/raw-wire.ts'
 import { serveImages } from '../helpers/raw-server.ts'
+import { tempDir } from '../helpers/temp-dir.ts'
 
 const LIMIT_MS = 10_000
 
@@ -63,6 +66,19 @@ void t.test('handshake - with --handshake-limit=1 within a second', async (t) =>
   await client.closed(LIMIT_MS)
   const took = performance.now() - start
   t.ok(took > 900 && took < 0.9 * LIMIT_MS, `${Math.round(took)} ms`)
+})
+
+void t.test('handshake - the limit is that of TLS, too', async (t) => {
+  const psk = path.join(tempDir(t), 'keys.psk')
+  fs.writeFileSync(psk, `one:${'00'.repeat(16)}\n`)
+  const server = await Mqnbd.serve(t, ['memory:1M', '--tls-psk', psk, '--handshake-limit=12'])
+  const start = performance.now()
+  const client = await RawClient.connect(t, server)
+  await client.handshake()
+  await client.ask(NBD_OPT_STARTTLS)
+  await client.closed(2 * LIMIT_MS)
+  const took = performance.now() - start
+  t.ok(took > 1.1 * LIMIT_MS && took < 1.9 * LIMIT_MS, `${Math.round(took)} ms`)
 })
 
 void t.test('handshake - with --handshake-limit=0 in any time', async (t) => {

@@ -5,7 +5,7 @@ import * as path from 'node:path'
 import t, { type Test } from 'tap'
 import { connect } from '../../client/index.ts'
 import { allRefused } from '../helpers/command-line.ts'
-import { Launched } from '../helpers/launched.ts'
+import { Launched, runOk } from '../helpers/launched.ts'
 import { mqnbd, MQNBD } from '../helpers/mqnbd.ts'
 import { tempDir } from '../helpers/temp-dir.ts'
 import { waitFor, within } from '../helpers/wait-for.ts'
@@ -53,6 +53,19 @@ void t.test('--fork - the command ends when the server is ready, which goes on',
   t.equal(Number(session), pid, 'Ctrl-C in the terminal is not for it')
   process.kill(pid, 'SIGTERM')
   await gone(pid)
+})
+
+void t.test('--fork - with -v it goes on telling what clients do', async (t) => {
+  const folder = tempDir(t)
+  const [socket, pidFile, log] = ['s', 'pid', 'log'].map((name) => path.join(folder, name))
+  const args = ['serve', 'memory:1M', '--fork', '-v', '-k', socket!, '--pid-file', pidFile!]
+  await runOk(t, 'sh', ['-c', `exec "$0" "$@" 2>"${log!}"`, process.execPath, MQNBD, ...args])
+  const pid = Number(fs.readFileSync(pidFile!, 'utf8'))
+  t.teardown(() => isAlive(pid) && process.kill(pid, 'SIGKILL'))
+  const disk = await connect(`nbd+unix:///?socket=${socket!}`)
+  await disk.close()
+  await gone(pid)
+  t.match(fs.readFileSync(log!, 'utf8'), /client connected[^]*client disconnected/)
 })
 
 void t.test('--fork - without -t the server ends with its last client', async (t) => {

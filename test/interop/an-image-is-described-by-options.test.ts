@@ -35,7 +35,7 @@ void t.test(
 
 void t.test('--image-opts - can be written, by several threads, and is closed with the server', async (t) => {
   const image = imageOf(t, bytes)
-  const described = `driver=file,filename=${image},discard=ignore`
+  const described = `driver=file,filename=${image},discard=off`
   const server = await Mqnbd.serve(t, [
     '--image-opts',
     described,
@@ -61,14 +61,19 @@ void t.test('--image-opts - what it describes is not said again, and what is wro
     t,
     ['serve', '-p', '0', '--image-opts', raw],
     [
-      [['-f', 'raw'], /--format goes with a file; with --image-opts, the driver is the format/],
-      [['-o', '1M'], /--offset goes with a file; with --image-opts, use driver=raw,offset=/],
-      [['--size', '1M'], /--size goes with a file; with --image-opts, use driver=raw,size=/],
-      [['--cache', 'none'], /--cache goes with a file; with --image-opts, say cache\.direct=on/],
-      [['-n'], /--cache goes with a file/],
-      [['--aio', 'threads'], /--aio goes with a file; with --image-opts, say aio=/],
-      [['--discard', 'off'], /--discard goes with a file; with --image-opts, say discard=/],
-      [['--detect-zeroes', 'off'], /--detect-zeroes goes with a file; with --image-opts, say detect-zeroes=/],
+      [['-f', 'raw'], /--format goes with a file; in --image-opts, the driver is the format/],
+      [['-o', '1M'], /--offset goes with a file; in --image-opts, it is driver=raw,offset=/],
+      [['--size', '1M'], /--size goes with a file; in --image-opts, it is driver=raw,size=/],
+      [
+        ['--cache', 'none'],
+        /--cache none goes with a file; in --image-opts, it is cache\.direct=on of driver=file/
+      ],
+      [['-n'], /--nocache goes with a file; in --image-opts, it is cache\.direct=on/],
+      [['--cache', 'directsync'], /cache\.direct=on of driver=file, and --cache writethrough/],
+      [['--cache', 'unsafe'], /cache\.no-flush=on/],
+      [['--aio', 'threads'], /--aio goes with a file; in --image-opts, it is aio=/],
+      [['--discard', 'off'], /--discard goes with a file; in --image-opts, it is discard=/],
+      [['--detect-zeroes', 'off'], /--detect-zeroes goes with a file; in --image-opts, it is detect-zeroes=/],
       [['--blockdev', 'memory,node-name=m,size=1M'], /either IMAGE or --blockdev/]
     ],
     2

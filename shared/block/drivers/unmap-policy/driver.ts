@@ -1,12 +1,12 @@
 /**
- * The `unmap-policy` driver, which is above another node when its options ask for it: a node whose user has said what may become a hole: discards may do nothing, and what is written may be looked at for
- * zeroes.
+ * The `unmap-policy` driver: the node that stands above another whose options say what may become a hole. Discards may do nothing,
+ * and what is written may be looked at for zeroes.
  *
  * Concurrency: that of the node below.
  *
  * @see BDRV_O_UNMAP and bdrv_aligned_pwritev, detect_zeroes, in QEMU's block.c and block/io.c
  */
-import { configError } from '../../../errors/nbd-error.ts'
+import { bugError, configError } from '../../../errors/nbd-error.ts'
 import { isZero, type Memory } from '../../../syscall/memory.ts'
 import type {
   BlockExtent,
@@ -21,18 +21,16 @@ import { attachNode, type BlockDriver, type NodeOptions } from '../../driver-reg
 export const DISCARD_MODES = ['ignore', 'unmap'] as const
 export const DETECT_ZEROES_MODES = ['off', 'on', 'unmap'] as const
 
+/** qemu-nbd has other words for the two. @see bdrv_parse_discard_flags */
+export const discardMode = (word: 'ignore' | 'off' | 'unmap' | 'on'): (typeof DISCARD_MODES)[number] =>
+  word === 'ignore' || word === 'off' ? 'ignore' : 'unmap'
+
 /** By QEMU's names. */
 export interface UnmapOptions {
   /** Whether discards are passed on, and zeroes may become holes where a client lets them; `unmap` if not given. */
   discard?: (typeof DISCARD_MODES)[number] | undefined
   /** Whether a write of nothing but zeroes is a request for zeroes, and with `unmap` for a hole; `off` if not given. */
   'detect-zeroes'?: (typeof DETECT_ZEROES_MODES)[number] | undefined
-}
-
-export interface UnmapPolicyOptions extends NodeOptions, UnmapOptions {
-  driver: 'unmap-policy'
-  /** Is closed with this one. */
-  file: BlockNode
 }
 
 interface UnmapPolicyHandle extends NodeHandle {
@@ -142,10 +140,9 @@ class UnmapPolicyNode implements BlockNode {
   }
 }
 
-export const unmapPolicyDriver: BlockDriver<UnmapPolicyOptions, UnmapPolicyHandle> = {
+/** Nobody opens one: `openNode` puts it above what it opens. */
+export const unmapPolicyDriver: BlockDriver<NodeOptions, UnmapPolicyHandle> = {
   name: DRIVER,
-  async open({ file, ...options }) {
-    return withUnmapPolicy(file, unmapPolicy(options))
-  },
+  open: () => Promise.reject(bugError(`a node of '${DRIVER}' is opened by the options of another`)),
   attach: ({ child, policy }) => new UnmapPolicyNode(attachNode(child), policy)
 }

@@ -1,8 +1,16 @@
 import t from 'tap'
+import type { ConnectionState } from '../../../../server/transmission/connection-state.ts'
 import { RequestGathering } from '../../../../server/transmission/request-gathering.ts'
+import { RequestsInFlight } from '../../../../server/transmission/requests-in-flight.ts'
+import type { Transmission } from '../../../../server/transmission/transmission.ts'
 import { AioContext } from '../../../../shared/aio/aio-context.ts'
+import { coAwait } from '../../../../shared/coroutine/aio-co.ts'
 import { WOKEN, type WindowReader } from '../../../../shared/io/window-reader.ts'
+import { newRequest } from '../../../../shared/protocol/messages/request.ts'
 import { KiB } from '../../../helpers/raw-wire.ts'
+import { waitFor } from '../../../helpers/wait-for.ts'
+
+const nothing = (): void => undefined
 
 /** Bytes of a request, and of a reply with its data. */
 const REQUEST = 28
@@ -42,7 +50,7 @@ class Client {
     let found = false
     for (let i = 0; i < count; i++) {
       this.#window.length = 0
-      this.gathering.batchDone(isQuiet, { requests: 2, received: 2 * REQUEST, bytes: 2 * REPLY })
+      this.gathering.batchDone(isQuiet, { requests: 2, received: 2 * REQUEST, sent: 2 * REPLY })
       found = this.gathering.gather()
     }
     return found
@@ -50,7 +58,10 @@ class Client {
 
   /** The client has had the thread to itself for some time, and what it has in flight is known. */
   settle(): this {
-    while (this.slept === 0) this.batches(1)
+    for (let i = 0; this.slept === 0; i++) {
+      if (i > 1000) throw new Error('the thread never sleeps')
+      this.batches(1)
+    }
     this.slept = 0
     return this
   }
@@ -96,6 +107,27 @@ for (const told of ['told', 'not told'] as const) {
     AioContext.current().notify()
     t.equal(client.batches(10), false)
     t.equal(client.slept, 0)
+    await new Promise(setImmediate)
+  })
+
+  void t.test(name('not while another connection of the thread waits for a disk'), async (t) => {
+    const client = new Client(told).settle()
+    const transmission = {
+      exp: { gate: { enterAgain: nothing, leave: nothing } },
+      writer: { flush: nothing }
+    } as unknown as Transmission
+    const state = { begin: nothing, done: nothing } as unknown as ConnectionState
+    const other = new RequestsInFlight(transmission, state)
+    let end = nothing
+    const disk = new Promise<void>((resolve) => (end = resolve))
+    other.start(newRequest(), 0, coAwait(disk))
+    t.equal(client.batches(10), false)
+    t.equal(client.slept, 0)
+    end()
+    await waitFor('the request to end', () => other.count === 0)
+    await new Promise(setImmediate)
+    t.equal(client.batches(10), true)
+    other.delete()
     await new Promise(setImmediate)
   })
 

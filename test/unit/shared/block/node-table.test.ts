@@ -80,7 +80,10 @@ const wrong: [text: string, message: string][] = [
     'memory,node-name=a,size=1M,discard=ignore,detect-zeroes=unmap',
     '--blockdev: detect-zeroes=unmap is of no use with discard=ignore'
   ],
-  ['memory,node-name=a,size=1M,discard=no', "--blockdev: discard: 'no' is not 'ignore' or 'unmap'"],
+  [
+    'memory,node-name=a,size=1M,discard=no',
+    "--blockdev: discard: 'no' is not 'ignore' or 'unmap' or 'off' or 'on'"
+  ],
   ['file,node-name=a,filename=', "--blockdev: filename: '' is not a text that is not empty"],
   [
     'file,node-name=a,filename=/nonexistent',

@@ -40,7 +40,14 @@ const below: BlockNode = {
   handle: () => ({ driver: 'test-below' }),
   close: () => call('close')
 }
-registerDriver({ name: 'test-below', open: async () => below, attach: () => below })
+registerDriver({
+  name: 'test-below',
+  open: async () => {
+    calls.push('open')
+    return below
+  },
+  attach: () => below
+})
 
 /** The node, and a view of it as another thread has it. */
 const both = (options: UnmapOptions): BlockNode[] => {
@@ -126,9 +133,15 @@ void t.test('UnmapPolicyNode - is what the node below is otherwise', async (t) =
   }
 })
 
-void t.test('openNode - for programs', async (t) => {
-  const node = await openNode({ driver: 'unmap-policy', file: below, discard: 'ignore' })
+void t.test('openNode - puts it above a node that asks for it', async (t) => {
+  const node = await openNode({ driver: 'test-below', discard: 'ignore' })
   t.strictSame(await made(node, discard), [])
+  t.equal(await openNode({ driver: 'test-below' }), below)
+  calls = []
+  const contradictory = { driver: 'test-below', discard: 'ignore', 'detect-zeroes': 'unmap' } as const
+  await t.rejects(openNode(contradictory), { kind: 'config', message: /of no use/ })
+  t.strictSame(calls, [], 'which is told before anything is opened')
+  await t.rejects(openNode({ driver: 'unmap-policy' }), { kind: 'bug', message: /by the options of another/ })
 })
 
 function pick({ driver, length, readOnly, limits, takesFua }: BlockNode): object {
