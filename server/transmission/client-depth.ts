@@ -11,7 +11,7 @@ import { sleepNs } from '../../shared/syscall/thread.ts'
 
 /** A client that has fewer may soon wait for us. */
 export const LEAST = 4
-/** What the kernel counts for a reply beside its data, at the least, in bytes. */
+/** What the kernel counts for a reply beside its data, at the least, in bytes. Of replies with less data it tells nothing. */
 const OVERHEAD = 512
 /** It holds for so many batches that it is much, and for so many that it is less than that. */
 const KNOWN = 1024
@@ -46,7 +46,7 @@ export class ClientDepth {
   look(requestSize: number, replySize: number): number | 'found' {
     const unread = this.#reader.channel.unreadByPeer()
     if (unread !== undefined) {
-      this.#depth = unread / (replySize + OVERHEAD)
+      this.#depth = replySize < OVERHEAD ? 0 : unread / (replySize + OVERHEAD)
       this.#known = this.#depth < LEAST ? KNOWN_LITTLE_TOLD : 0
     } else if (this.#known < 0) {
       return this.#findOut(requestSize) ? 'found' : 0

@@ -22,6 +22,8 @@ type Told = 'told' | 'not told'
 /** A client that has so many requests in flight, and sends some while the thread sleeps. */
 class Client {
   inFlight = 16
+  /** Bytes of data in each reply. */
+  reply = REPLY
   /** Requests that come in each sleep. */
   sends = 4
   /** How often the thread has slept, and looked for requests. */
@@ -50,7 +52,7 @@ class Client {
     let found = false
     for (let i = 0; i < count; i++) {
       this.#window.length = 0
-      this.gathering.batchDone(isQuiet, { requests: 2, received: 2 * REQUEST, sent: 2 * REPLY })
+      this.gathering.batchDone(isQuiet, { requests: 2, received: 2 * REQUEST, sent: 2 * this.reply })
       found = this.gathering.gather()
     }
     return found
@@ -164,6 +166,13 @@ void t.test('gather - a client that has fewer than four replies to read is asked
   t.equal(client.slept, 0)
   client.inFlight = 5
   t.equal(client.batches(9), true)
+})
+
+void t.test('gather - of replies without data a Unix socket tells nothing', async (t) => {
+  const client = new Client('told').settle()
+  client.reply = 0
+  t.equal(client.batches(90), false)
+  t.equal(client.slept, 0)
 })
 
 void t.test(
