@@ -12,14 +12,8 @@ import { systemError } from '../errors/system-error.ts'
 import { giveMemory, takeMemory } from '../io/memory-pool.ts'
 import { ENOTSUP } from '../syscall/libc.ts'
 import type { Memory } from '../syscall/memory.ts'
-import type {
-  BlockExtent,
-  BlockLimits,
-  BlockMap,
-  BlockNode,
-  NodeHandle,
-  WriteZeroesOptions
-} from './block-node.ts'
+import type { BlockNode, NodeHandle, WriteZeroesOptions } from './block-node.ts'
+import { FilterNode } from './filter-node.ts'
 import { TrackedRequests } from './tracked-requests.ts'
 
 /** Of the node below, with what its views share. */
@@ -28,13 +22,7 @@ export interface AlignedHandle extends NodeHandle {
   tracked: SharedArrayBuffer
 }
 
-export class AlignedNode implements BlockNode {
-  readonly driver: string
-  readonly length: number
-  readonly readOnly: boolean
-  readonly limits: BlockLimits
-  readonly takesFua: boolean
-  readonly #child: BlockNode
+export class AlignedNode extends FilterNode {
   readonly #tracked: TrackedRequests
   /** Of blocks. */
   readonly #size: number
@@ -48,37 +36,28 @@ export class AlignedNode implements BlockNode {
    */
   constructor(child: BlockNode, tracked?: SharedArrayBuffer) {
     const { requestAlignment, memoryAlignment = 1, optimalTransfer } = child.limits
-    this.driver = child.driver
-    this.length = child.length
-    this.readOnly = child.readOnly
-    this.limits = { requestAlignment: 1, optimalTransfer: Math.max(optimalTransfer, requestAlignment) }
-    this.takesFua = child.takesFua ?? false
-    this.#child = child
+    super(child, { requestAlignment: 1, optimalTransfer: Math.max(optimalTransfer, requestAlignment) })
     this.#tracked = new TrackedRequests(tracked)
     this.#size = requestAlignment
     this.#memoryAlignment = memoryAlignment
     this.#tail = this.#down(child.length)
   }
 
-  map(offset: number, length: number, out: BlockMap): boolean {
-    return this.#child.map(offset, length, out)
+  override preadNowait(address: number, offset: number, length: number): boolean {
+    return this.#fits(address, offset, length) && this.child.preadNowait(address, offset, length)
   }
 
-  preadNowait(address: number, offset: number, length: number): boolean {
-    return this.#fits(address, offset, length) && this.#child.preadNowait(address, offset, length)
-  }
-
-  pread(memory: Memory, at: number, offset: number, length: number): Promise<void> {
-    if (this.#fits(memory.address + at, offset, length)) return this.#child.pread(memory, at, offset, length)
+  override pread(memory: Memory, at: number, offset: number, length: number): Promise<void> {
+    if (this.#fits(memory.address + at, offset, length)) return this.child.pread(memory, at, offset, length)
     return this.#readAround(memory, at, offset, length)
   }
 
   /** Never: it is to be known which changes are under way. */
-  pwriteNowait(): boolean {
+  override pwriteNowait(): boolean {
     return false
   }
 
-  pwrite(memory: Memory, at: number, offset: number, length: number, fua = false): Promise<void> {
+  override pwrite(memory: Memory, at: number, offset: number, length: number, fua = false): Promise<void> {
     // The common case: whole blocks, and nobody to wait for.
     if (offset + length <= this.#tail && this.#fits(memory.address + at, offset, length)) {
       const slot = this.#tracked.begin(offset, offset + length, false)
@@ -88,48 +67,24 @@ export class AlignedNode implements BlockNode {
     return this.#writeAny(memory, at, offset, length, fua)
   }
 
-  async pwriteZeroes(offset: number, length: number, options: WriteZeroesOptions): Promise<void> {
+  override async pwriteZeroes(offset: number, length: number, options: WriteZeroesOptions): Promise<void> {
     const inBlocks = Math.max(0, Math.min(length, this.#tail - offset))
     if (inBlocks > 0) await this.#change(offset, inBlocks, () => this.#zero(offset, inBlocks, options))
     if (inBlocks === length) return
     // Once something is changed it is too late to be picky.
     const noFallback = options.noFallback && inBlocks === 0
-    await this.#child.pwriteZeroes(offset + inBlocks, length - inBlocks, { ...options, noFallback })
+    await this.child.pwriteZeroes(offset + inBlocks, length - inBlocks, { ...options, noFallback })
   }
 
   /** Blocks that would be discarded in part are left as they are. */
-  async pdiscard(offset: number, length: number): Promise<void> {
+  override async pdiscard(offset: number, length: number): Promise<void> {
     const start = this.#up(offset)
     const end = this.#down(offset + length)
-    if (end > start) await this.#child.pdiscard(start, end - start)
-  }
-
-  flush(): Promise<void> {
-    return this.#child.flush()
-  }
-
-  prefetch(offset: number, length: number): Promise<void> {
-    return this.#child.prefetch(offset, length)
-  }
-
-  blockStatus(offset: number, length: number, most: number): Promise<BlockExtent[]> {
-    return this.#child.blockStatus(offset, length, most)
-  }
-
-  isHole(offset: number, length: number): Promise<boolean> {
-    return this.#child.isHole?.(offset, length) ?? Promise.resolve(false)
-  }
-
-  isHoleNow(offset: number, length: number): boolean {
-    return this.#child.isHoleNow?.(offset, length) ?? false
+    if (end > start) await this.child.pdiscard(start, end - start)
   }
 
   handle(): AlignedHandle {
-    return { ...this.#child.handle(), tracked: this.#tracked.memory }
-  }
-
-  close(): Promise<void> {
-    return this.#child.close()
+    return { ...this.child.handle(), tracked: this.#tracked.memory }
   }
 
   #down(offset: number): number {
@@ -149,7 +104,7 @@ export class AlignedNode implements BlockNode {
     const around = this.#up(offset + length) - start
     const bounce = takeMemory(around)
     try {
-      await this.#child.pread(bounce, 0, start, around)
+      await this.child.pread(bounce, 0, start, around)
       bounce.buffer.copy(memory.buffer, at, offset - start, offset - start + length)
     } finally {
       giveMemory(bounce)
@@ -165,7 +120,7 @@ export class AlignedNode implements BlockNode {
     fua: boolean
   ): Promise<void> {
     try {
-      await this.#child.pwrite(memory, at, offset, length, fua)
+      await this.child.pwrite(memory, at, offset, length, fua)
     } finally {
       this.#tracked.end(slot)
     }
@@ -176,7 +131,7 @@ export class AlignedNode implements BlockNode {
     if (inBlocks > 0)
       await this.#change(offset, inBlocks, () => this.#write(memory, at, offset, inBlocks, fua))
     if (inBlocks === length) return
-    await this.#child.pwrite(memory, at + inBlocks, offset + inBlocks, length - inBlocks, fua)
+    await this.child.pwrite(memory, at + inBlocks, offset + inBlocks, length - inBlocks, fua)
   }
 
   /** Makes a change of the bytes from `offset` on when no other is in its way. */
@@ -201,21 +156,21 @@ export class AlignedNode implements BlockNode {
     fua: boolean
   ): Promise<void> {
     if (memory && this.#fits(memory.address + at, offset, length)) {
-      await this.#child.pwrite(memory, at, offset, length, fua)
+      await this.child.pwrite(memory, at, offset, length, fua)
       return
     }
     const start = this.#down(offset)
     const end = this.#up(offset + length)
     const bounce = takeMemory(end - start)
     try {
-      if (start < offset) await this.#child.pread(bounce, 0, start, this.#size)
+      if (start < offset) await this.child.pread(bounce, 0, start, this.#size)
       const last = end - this.#size
       // One block may be first and last.
       if (end > offset + length && (last > start || start === offset))
-        await this.#child.pread(bounce, last - start, last, this.#size)
+        await this.child.pread(bounce, last - start, last, this.#size)
       if (memory) memory.buffer.copy(bounce.buffer, offset - start, at, at + length)
       else bounce.buffer.fill(0, offset - start, offset - start + length)
-      await this.#child.pwrite(bounce, 0, start, end - start, fua)
+      await this.child.pwrite(bounce, 0, start, end - start, fua)
     } finally {
       giveMemory(bounce)
     }
@@ -233,7 +188,7 @@ export class AlignedNode implements BlockNode {
       return
     }
     // Before the ends: where it is refused, nothing must have changed.
-    await this.#child.pwriteZeroes(first, last - first, options)
+    await this.child.pwriteZeroes(first, last - first, options)
     await this.#zeroInBlocks(offset, first, fua)
     await this.#zeroInBlocks(last, end, fua)
   }

@@ -3,11 +3,10 @@
  *
  * @see linux/fs.h, BLKGETSIZE64 and its neighbours
  */
-import { callInPool, declare, errno } from './libc.ts'
+import { ioctl } from './ioctl.ts'
+import { callInPool, errno } from './libc.ts'
 import { Memory } from './memory.ts'
 import { systemError } from '../errors/system-error.ts'
-
-const ioctl = declare('int ioctl(int fd, unsigned long request, uintptr_t argument)')
 
 const BLKSSZGET = 0x1268
 const BLKDISCARD = 0x1277

@@ -5,6 +5,7 @@
  */
 import { systemError } from '../errors/system-error.ts'
 import { IovecArray, storeUint64, wordsOf } from './iovec.ts'
+import { ioctl } from './ioctl.ts'
 import { declare, EINTR, errno } from './libc.ts'
 import { Memory } from './memory.ts'
 
@@ -13,7 +14,6 @@ const send_ = declare('int64_t send(int fd, uintptr_t buf, size_t length, int fl
 const sendmsg_ = declare('int64_t sendmsg(int fd, uintptr_t message, int flags)')
 const getsockopt = declare('int getsockopt(int fd, int level, int name, uintptr_t value, uintptr_t length)')
 const shutdown_ = declare('int shutdown(int fd, int how)')
-const ioctl = declare('int ioctl(int fd, unsigned long request, uintptr_t argument)')
 const sendfile_ = declare('int64_t sendfile(int out, int in, uintptr_t offset, size_t count)')
 
 const MSG_PEEK = 0x02

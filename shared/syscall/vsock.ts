@@ -5,6 +5,7 @@
  */
 import * as fs from 'node:fs'
 import { closeFd } from './fd.ts'
+import { ioctl } from './ioctl.ts'
 import { callInPool, declare, EINTR, errno } from './libc.ts'
 import { Memory } from './memory.ts'
 import { AF_VSOCK, SOCK_CLOEXEC, SOCK_STREAM } from './socket.ts'
@@ -16,7 +17,6 @@ const connect = declare('int connect(int fd, uintptr_t address, uint32_t length)
 const getsockname = declare('int getsockname(int fd, uintptr_t address, uintptr_t length)')
 const getpeername = declare('int getpeername(int fd, uintptr_t address, uintptr_t length)')
 const setsockopt = declare('int setsockopt(int fd, int level, int name, uintptr_t value, uint32_t length)')
-const ioctl = declare('int ioctl(int fd, unsigned long request, uintptr_t argument)')
 
 const SO_VM_SOCKETS_CONNECT_TIMEOUT = 6
 const IOCTL_VM_SOCKETS_GET_LOCAL_CID = 0x7b9

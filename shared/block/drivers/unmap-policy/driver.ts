@@ -8,15 +8,9 @@
  */
 import { bugError, configError } from '../../../errors/nbd-error.ts'
 import { isZero, type Memory } from '../../../syscall/memory.ts'
-import type {
-  BlockExtent,
-  BlockLimits,
-  BlockMap,
-  BlockNode,
-  NodeHandle,
-  WriteZeroesOptions
-} from '../../block-node.ts'
+import type { BlockNode, NodeHandle, WriteZeroesOptions } from '../../block-node.ts'
 import { attachNode, type BlockDriver, type NodeOptions } from '../../driver-registry.ts'
+import { FilterNode } from '../../filter-node.ts'
 
 export const DISCARD_MODES = ['ignore', 'unmap'] as const
 export const DETECT_ZEROES_MODES = ['off', 'on', 'unmap'] as const
@@ -57,86 +51,39 @@ export function unmapPolicy({
 export const withUnmapPolicy = (node: BlockNode, policy: UnmapPolicy): BlockNode =>
   policy.discard === 'unmap' && policy['detect-zeroes'] === 'off' ? node : new UnmapPolicyNode(node, policy)
 
-class UnmapPolicyNode implements BlockNode {
-  readonly driver: string
-  readonly length: number
-  readonly readOnly: boolean
-  readonly limits: BlockLimits
-  readonly takesFua: boolean
-  readonly #child: BlockNode
+class UnmapPolicyNode extends FilterNode {
   readonly #policy: UnmapPolicy
   readonly #detects: boolean
 
   constructor(child: BlockNode, policy: UnmapPolicy) {
-    this.driver = child.driver
-    this.length = child.length
-    this.readOnly = child.readOnly
-    this.limits = child.limits
-    this.takesFua = child.takesFua ?? false
-    this.#child = child
+    super(child)
     this.#policy = policy
     this.#detects = policy['detect-zeroes'] !== 'off'
   }
 
-  map(offset: number, length: number, out: BlockMap): boolean {
-    return this.#child.map(offset, length, out)
-  }
-
-  preadNowait(address: number, offset: number, length: number): boolean {
-    return this.#child.preadNowait(address, offset, length)
-  }
-
-  pread(memory: Memory, at: number, offset: number, length: number): Promise<void> {
-    return this.#child.pread(memory, at, offset, length)
-  }
-
-  pwriteNowait(address: number, offset: number, length: number): boolean {
+  override pwriteNowait(address: number, offset: number, length: number): boolean {
     if (this.#detects && isZero(address, length)) return false
-    return this.#child.pwriteNowait(address, offset, length)
+    return this.child.pwriteNowait(address, offset, length)
   }
 
-  pwrite(memory: Memory, at: number, offset: number, length: number, fua = false): Promise<void> {
+  override pwrite(memory: Memory, at: number, offset: number, length: number, fua = false): Promise<void> {
     if (!this.#detects || !isZero(memory.address + at, length))
-      return this.#child.pwrite(memory, at, offset, length, fua)
+      return this.child.pwrite(memory, at, offset, length, fua)
     const mayUnmap = this.#policy['detect-zeroes'] === 'unmap'
-    return this.#child.pwriteZeroes(offset, length, { mayUnmap, noFallback: false, fua })
+    return this.child.pwriteZeroes(offset, length, { mayUnmap, noFallback: false, fua })
   }
 
-  pwriteZeroes(offset: number, length: number, options: WriteZeroesOptions): Promise<void> {
+  override pwriteZeroes(offset: number, length: number, options: WriteZeroesOptions): Promise<void> {
     const mayUnmap = options.mayUnmap && this.#policy.discard === 'unmap'
-    return this.#child.pwriteZeroes(offset, length, { ...options, mayUnmap })
+    return this.child.pwriteZeroes(offset, length, { ...options, mayUnmap })
   }
 
-  pdiscard(offset: number, length: number): Promise<void> {
-    return this.#policy.discard === 'unmap' ? this.#child.pdiscard(offset, length) : Promise.resolve()
-  }
-
-  flush(): Promise<void> {
-    return this.#child.flush()
-  }
-
-  prefetch(offset: number, length: number): Promise<void> {
-    return this.#child.prefetch(offset, length)
-  }
-
-  blockStatus(offset: number, length: number, most: number): Promise<BlockExtent[]> {
-    return this.#child.blockStatus(offset, length, most)
-  }
-
-  isHole(offset: number, length: number): Promise<boolean> {
-    return this.#child.isHole?.(offset, length) ?? Promise.resolve(false)
-  }
-
-  isHoleNow(offset: number, length: number): boolean {
-    return this.#child.isHoleNow?.(offset, length) ?? false
+  override pdiscard(offset: number, length: number): Promise<void> {
+    return this.#policy.discard === 'unmap' ? this.child.pdiscard(offset, length) : Promise.resolve()
   }
 
   handle(): UnmapPolicyHandle {
-    return { driver: DRIVER, child: this.#child.handle(), policy: this.#policy }
-  }
-
-  close(): Promise<void> {
-    return this.#child.close()
+    return { driver: DRIVER, child: this.child.handle(), policy: this.#policy }
   }
 }
 
